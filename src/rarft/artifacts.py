@@ -88,9 +88,10 @@ class Status:
 class Stage(Generic[C]):
     """A stage function with its name and config type. Call it: `label(LabelConfig(...), "runs/labels")`."""
 
-    def __init__(self, name: str, function: Callable[[C, Work], None]) -> None:
+    def __init__(self, name: str, function: Callable[[C, Work], None], dry_run: Callable[[C], str] | None) -> None:
         self.name = name
         self.function = function
+        self.dry_run = dry_run
         self.config_type: type[C] = typing.get_type_hints(function)["config"]
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
@@ -172,9 +173,14 @@ class Stage(Generic[C]):
         return {"stage": self.name, "rarft": rarft.__version__, "config": values, "inputs": inputs}
 
 
-def stage(name: str) -> Callable[[Callable[[C, Work], None]], Stage[C]]:
-    """Make a stage of `def f(config: SomeConfig, work: Work) -> None`."""
-    return lambda function: Stage(name, function)
+def stage(name: str, dry_run: Callable[[C], str] | None = None) -> Callable[[Callable[[C, Work], None]], Stage[C]]:
+    """Make a stage of `def f(config: SomeConfig, work: Work) -> None`.
+
+    Args:
+        name: the command's name.
+        dry_run: says what the stage would do and what that would cost, for `--dry-run`; it writes and calls nothing.
+    """
+    return lambda function: Stage(name, function, dry_run)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -228,10 +234,16 @@ def digest_input(value: str, name: str = "input") -> str:
         return str(read_manifest(path)["digest"]) if manifest.is_file() else digest_folder(path)
     if path.is_file():
         return _digest_file(str(path), path.stat().st_mtime_ns, path.stat().st_size)
-    looks_like_path = value.endswith(FILE_SUFFIXES) or value.startswith(("/", ".", "~")) or value.count("/") > 1
-    if looks_like_path and not re.match(r"^[\w-]+://", value):
+    if looks_like_path(value):
         raise InputError(f"{value}: no such file or folder (given as {name.replace('_', '-')}); check the path")
     return f"name:{value}"
+
+
+def looks_like_path(value: str) -> bool:
+    """Whether `value` is plainly a path of this machine, not a Hugging Face id or a built-in name."""
+    if re.match(r"^[\w-]+://", value):
+        return False
+    return value.endswith(FILE_SUFFIXES) or value.startswith(("/", ".", "~")) or value.count("/") > 1
 
 
 def digest_folder(folder: Path) -> str:

@@ -33,6 +33,9 @@ class Config(BaseModel):
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset()
     """Dotted names of fields that change how a result is computed but not the result (concurrency, timeouts)."""
 
+    positional: ClassVar[str | None] = None
+    """The field that the command line takes without a flag, as in `rarft audit LABELS...`."""
+
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         """Build the config from plain values.
