@@ -10,7 +10,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,15 +76,24 @@ def iter_records(
     path: str,
     columns: Mapping[str, str] | None = None,
     skip_bad_rows: Path | None = None,
+    check: Callable[[Record], None] | None = None,
+    may_be_empty: Collection[str] = (),
 ) -> Iterator[Record]:
-    """Stream records of one type. Raises InputError as `load_problems`; a file with no rows is an error too."""
+    """Stream records of one type. Raises InputError as `load_problems`; a file with no rows is an error too.
+
+    Args:
+        check: a further check of each record, whose ValueError makes its row a bad one.
+        may_be_empty: required columns that a row may lack all the same; their value is then the empty string.
+    """
     source = _inside(path, "problems.jsonl" if record is Problem else "traces.jsonl")
     rejects = RejectsFile(skip_bad_rows)
     seen: dict[str, int] = {}
     try:
         for row, values in read_rows(source, on_bad=rejects.write if skip_bad_rows else None):
             try:
-                found = parse_record(record, values, columns)
+                found = parse_record(record, values, columns, may_be_empty)
+                if check is not None:
+                    check(found)
                 if found.id in seen:
                     raise ValueError(f"id {found.id!r} was used in row {seen[found.id]} already; make ids unique")
             except ValueError as error:
@@ -101,7 +110,12 @@ def iter_records(
         raise InputError(f"{source}: no {what}; at least one {record.__name__.lower()} is needed")
 
 
-def parse_record(record: type[Record], values: Mapping[str, Any], columns: Mapping[str, str] | None = None) -> Record:
+def parse_record(
+    record: type[Record],
+    values: Mapping[str, Any],
+    columns: Mapping[str, str] | None = None,
+    may_be_empty: Collection[str] = (),
+) -> Record:
     """One row as a Problem or Trace.
 
     Raises:
@@ -117,11 +131,12 @@ def parse_record(record: type[Record], values: Mapping[str, Any], columns: Mappi
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         text = "" if value is None else str(value)
-        if name in REQUIRED[record] and not text.strip():
+        required = name in REQUIRED[record]
+        if required and name not in may_be_empty and not text.strip():
             state = "is empty" if column in values else "is missing"
             there = ", ".join(map(str, values))
             raise ValueError(f"column `{column}` {state}; give it a value, or map it with columns (there: {there})")
-        found[name] = text if text.strip() else None
+        found[name] = text if text.strip() else ("" if required else None)
     return record(**found, extra=rest)
 
 
