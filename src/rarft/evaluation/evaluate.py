@@ -1,0 +1,327 @@
+"""`rarft evaluate`: sample answers to benchmark problems, verify them, and write rollouts.parquet and scores.json.
+
+Reads benchmarks, a policy and, where the policy should see worked examples, traces with the analogies that
+`rarft retrieve` found. All samples of a prompt share one computation of that prompt. Every chunk of rollouts is on
+disk before it counts, so a killed run goes on where it stopped. Rollouts are kept: every score can be computed again
+without sampling.
+
+Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_difference`).
+
+    rarft evaluate --problems aime24.jsonl --model runs/policy --traces corpus.jsonl --analogies runs/analogies \\
+        --samples 32 --output runs/eval
+"""
+
+import hashlib
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from rarft.artifacts import Work, find_file, stage, write_json
+from rarft.config import Config, Input
+from rarft.data import Problem, Trace, load_problems, load_traces, write_jsonl
+from rarft.errors import InputError
+from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
+from rarft.models.prompts import PromptConfig
+from rarft.progress import log, track
+
+BENCHMARKS: dict[str, tuple[str, dict[str, str]]] = {
+    "aime24": ("HuggingFaceH4/aime_2024", {"question": "problem"}),
+    "aime25": ("MathArena/aime_2025", {"id": "problem_idx", "question": "problem"}),
+    "hmmt25": ("MathArena/hmmt_feb_2025", {"id": "problem_idx", "question": "problem"}),
+    "brumo25": ("MathArena/brumo_2025", {"id": "problem_idx", "question": "problem"}),
+}
+"""The paper's benchmarks by name: Hugging Face id and columns."""
+
+ROLLOUTS_PER_CHUNK = 256
+
+
+class EvaluateConfig(Config):
+    """What to evaluate, on what, with which context."""
+
+    problems: list[Input]
+    """Benchmarks: files, `rarft prepare` folders, Hugging Face ids, or the names aime24, aime25, hmmt25, brumo25."""
+    model: Input
+    """Policy: Hugging Face id, folder, or GGUF file."""
+    traces: Input | None = None
+    """Worked examples that the analogies name. Without them the policy sees the bare problem."""
+    analogies: Input | None = None
+    """analogies.parquet or the `rarft retrieve` folder that holds it."""
+    top_k: int = Field(default=1, ge=1)
+    """How many of a problem's analogies to use."""
+    contexts: Literal["together", "each", "spread"] = "together"
+    """together: all top-k traces in one prompt; each: every one in a prompt of its own, `samples` per prompt (context
+    variation); spread: the samples of a problem dealt over the top-k traces in turn (context ensembling)."""
+    samples: int = Field(default=32, ge=1)
+    """Completions per problem (per context with `contexts=each`): the k of avg@k."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature; 0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Nucleus sampling: the smallest set of tokens with this probability is kept; 1 keeps all."""
+    max_new_tokens: int = Field(default=1024, ge=1)
+    """Longest completion, in tokens; longer ones are cut and counted as truncated (the paper: 32768)."""
+    reward: str = "math"
+    """Which verifier decides whether an answer is right."""
+    prompt: PromptConfig = PromptConfig()
+    trained_on: list[Input] = Field(default_factory=list)
+    """Files of problems that the policy was trained on: checked for overlap with the benchmarks, as the traces are."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Column names of the benchmark files, where they differ: ours -> theirs."""
+    limit: int | None = Field(default=None, ge=1)
+    """Evaluate on at most this many problems of each benchmark, chosen by the seed; all when not given."""
+    k: int | None = Field(default=None, ge=1)
+    """The k of pass@k and maj@k; the number of samples per problem when not given."""
+    dtype: str = "auto"
+    """Number type of the weights: auto, float32, bfloat16, float16."""
+    batch_size: int = Field(default=64, ge=1)
+    """Completions computed at once; lower it when memory runs out."""
+    seed: int = 0
+    """Seed of every random choice."""
+
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    @field_validator("problems", "trained_on", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+@stage("evaluate")
+def evaluate(config: EvaluateConfig, work: Work) -> None:
+    """Sample and verify completions for every benchmark problem; write rollouts.parquet and scores.json.
+
+    scores.json has `k`, and for `overall` and each of `benchmarks`: `avg@k`, `pass@k`, `maj@k` with value and 95 %
+    interval, the shares of completions with an answer, cut short, and timed out in verification, the mean length in
+    tokens, and `decontamination`. Raises InputError on bad input.
+    """
+    benchmarks = load_benchmarks(config)
+    traces = {trace.id: trace for trace in load_traces(config.traces)} if config.traces else {}
+    if config.analogies and not config.traces:
+        raise InputError("--analogies names trace ids; give the --traces they come from too")
+    if config.contexts != "together" and not config.analogies:
+        raise InputError(f"--contexts {config.contexts} needs --analogies; without them there is one context only")
+    ranked = read_analogies(config.analogies) if config.analogies else None
+    plan = [
+        (name, problem, context, samples)
+        for name, problems in benchmarks.items()
+        for problem in problems
+        for context, samples in prompts_of(problem, ranked, traces, config)
+    ]
+    done = _finished_chunks(work.scratch)
+    per_chunk = max(1, ROLLOUTS_PER_CHUNK // config.samples)
+    chunks = [plan[start : start + per_chunk] for start in range(0, len(plan), per_chunk)]
+    rollouts: list[Rollout] = []
+    policy: Any = None
+    for number, chunk in track(enumerate(chunks), "evaluating", total=len(chunks)):
+        if number in done:
+            rows = read_rollouts(done[number])
+        else:
+            policy = policy or _Policy(config, plan)
+            rows = policy.sample(chunk, number)
+            aside = work.scratch / "writing.parquet"
+            write_rollouts(rows, aside)
+            aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
+        prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
+        work.ledger.add(tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows))
+        rollouts.extend(rows)
+    write_rollouts(rollouts, work.path / "rollouts.parquet")
+    found = scores(rollouts, k=config.k, seed=config.seed)
+    seen = [trace.problem for trace in traces.values()]
+    seen += [problem.question for path in config.trained_on for problem in load_problems(path)]
+    for name, problems in benchmarks.items():
+        found["benchmarks"][name]["decontamination"] = contamination(problems, seen)
+    write_json(work.path / "scores.json", found)
+    overall = found["overall"]["avg@k"]
+    work.results.update(
+        k=found["k"],
+        rollouts=len(rollouts),
+        **{"avg@k": overall["value"], "low": overall["low"], "high": overall["high"]},
+    )
+    for line in score_lines(found):
+        log(line)
+
+
+Context = tuple[int, list[Trace]]
+"""Rank of the context (0: none, or the top-k together) and its traces."""
+Prompt = tuple[str, Problem, Context, int]
+"""Benchmark, problem, context, and how many samples."""
+
+
+def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
+    """Problems by benchmark name: the given name, or the file's or folder's. Raises InputError on a name used twice."""
+    found: dict[str, list[Problem]] = {}
+    for given in config.problems:
+        path = Path(given)
+        if given in BENCHMARKS and not path.exists():
+            name, (source, columns) = given, BENCHMARKS[given]
+        else:
+            source, columns = given, config.columns
+            name = path.stem if path.suffix else path.name or given
+        if name in found:
+            raise InputError(f"{given}: a second benchmark called {name}; rename the file")
+        problems = load_problems(source, columns)
+        if config.limit is not None and len(problems) > config.limit:
+            problems = sorted(random.Random(config.seed).sample(problems, config.limit), key=lambda problem: problem.id)
+        found[name] = problems
+    return found
+
+
+def read_analogies(path: str) -> dict[str, list[str]]:
+    """problem id -> trace ids, best first. Raises InputError for a file without the contract's columns."""
+    import pyarrow.parquet as pq
+
+    file = find_file(path, "analogies.parquet")
+    table = pq.read_table(file)
+    for column in ("problem_id", "rank", "trace_id"):
+        if column not in table.column_names:
+            raise InputError(f"{file}: column {column} is missing; make it with `rarft retrieve`")
+    ranked: dict[str, list[tuple[int, str]]] = {}
+    for row in table.select(["problem_id", "rank", "trace_id"]).to_pylist():
+        ranked.setdefault(row["problem_id"], []).append((row["rank"], row["trace_id"]))
+    return {problem: [trace for _, trace in sorted(rows)] for problem, rows in ranked.items()}
+
+
+def prompts_of(
+    problem: Problem, ranked: Mapping[str, Sequence[str]] | None, traces: Mapping[str, Trace], config: EvaluateConfig
+) -> list[tuple[Context, int]]:
+    """The contexts a problem is asked with, and how many samples each gets. Raises InputError if analogies lack."""
+    if ranked is None:
+        return [((0, []), config.samples)]
+    ids = list(ranked.get(problem.id, []))[: config.top_k]
+    if len(ids) < config.top_k:
+        raise InputError(
+            f"{config.analogies}: {len(ids)} analogies for problem {problem.id}, top_k is {config.top_k}; "
+            "retrieve for these problems with a top_k at least as large"
+        )
+    missing = [key for key in ids if key not in traces]
+    if missing:
+        raise InputError(f"{config.traces}: no trace {missing[0]}, which {config.analogies} names for {problem.id}")
+    chosen = [traces[key] for key in ids]
+    if config.contexts == "together":
+        return [((0, chosen), config.samples)]
+    alone: list[Context] = [(rank, [trace]) for rank, trace in enumerate(chosen, start=1)]
+    if config.contexts == "each":
+        return [(context, config.samples) for context in alone]
+    share, rest = divmod(config.samples, len(alone))
+    dealt = [(context, share + (rank < rest)) for rank, context in enumerate(alone)]
+    return [(context, count) for context, count in dealt if count]
+
+
+class _Policy:
+    """The loaded model with its rendered prompts; made only when there is something left to sample."""
+
+    def __init__(self, config: EvaluateConfig, plan: Sequence[Prompt]) -> None:
+        from rarft.models.loading import context_length, eos_token_ids, load_policy
+        from rarft.models.prompts import check_length
+
+        self.config = config
+        self.model, self.tokenizer = load_policy(config.model, dtype=config.dtype)
+        self.ends = set(eos_token_ids(self.model, self.tokenizer))
+        self.rendered: dict[tuple[str, str, int], list[int]] = {}
+        longest = context_length(self.model.config)
+        for prompt in plan:
+            check_length(self._ids(prompt), longest, prompt[1].id, config.max_new_tokens)
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        from rarft.models.prompts import render_prompt
+
+        name, problem, (rank, traces), _ = prompt
+        key = (name, problem.id, rank)
+        if key not in self.rendered:
+            self.rendered[key] = render_prompt(self.tokenizer, problem.question, traces, self.config.prompt)
+        return self.rendered[key]
+
+    def sample(self, chunk: Sequence[Prompt], number: int) -> list[Rollout]:
+        """Rollouts of a chunk of prompts; the same for the same config, whatever ran before."""
+        from rarft.models.generation import generate
+
+        config = self.config
+        rows: list[Rollout] = []
+        for count in sorted({samples for *_, samples in chunk}):
+            part = [prompt for prompt in chunk if prompt[3] == count]
+            groups = generate(
+                self.model,
+                self.tokenizer,
+                [self._ids(prompt) for prompt in part],
+                num_samples=count,
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                top_p=config.top_p,
+                seed=_seed(config.seed, number, count),
+                batch_size=config.batch_size,
+            )
+            for prompt, group in zip(part, groups, strict=True):
+                rows.extend(self._judge(prompt, group))
+        return rows
+
+    def _judge(self, prompt: Prompt, group: Sequence[Sequence[int]]) -> Iterator[Rollout]:
+        from rarft.rewards import verify
+
+        name, problem, (rank, traces), _ = prompt
+        texts = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in group]
+        verdicts = verify([problem.answer] * len(texts), texts, name=self.config.reward)
+        for sample, (ids, text, verdict) in enumerate(zip(group, texts, verdicts, strict=True)):
+            yield Rollout(
+                benchmark=name,
+                problem_id=problem.id,
+                context=rank,
+                sample=sample,
+                trace_ids=[trace.id for trace in traces],
+                completion=text,
+                answer=verdict.answer,
+                reward=verdict.reward,
+                reason=verdict.reason,
+                n_tokens=len(ids),
+                truncated=len(ids) >= self.config.max_new_tokens and ids[-1] not in self.ends,
+                n_prompt_tokens=len(self._ids(prompt)),
+            )
+
+
+def _seed(seed: int, *parts: int) -> int:
+    digest = hashlib.sha256(repr((seed, *parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _finished_chunks(scratch: Path) -> dict[int, Path]:
+    return {int(path.stem.split("-")[1]): path for path in scratch.glob("chunk-*.parquet")}
+
+
+def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) -> dict[str, Any]:
+    """Whether training problems or corpus problems (`seen`) share a run of n words with a benchmark's questions.
+
+    Returns `status` (clean, overlap or unchecked), `checked` and `overlapping` (counts of `seen`), `ngram`.
+    """
+    from rarft.data.decontaminate import Decontaminator
+
+    if not seen:
+        return {"status": "unchecked", "checked": 0, "overlapping": 0, "ngram": n}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "benchmark.jsonl"
+        write_jsonl(file, problems)
+        grams = Decontaminator([str(file)], n)
+    hits = sum(grams.find(text) is not None for text in seen)
+    return {"status": "overlap" if hits else "clean", "checked": len(seen), "overlapping": hits, "ngram": n}
+
+
+def score_lines(found: Mapping[str, Any]) -> list[str]:
+    """scores.json as lines for a terminal: each benchmark with intervals and its decontamination status."""
+    lines = []
+    blocks = dict(found["benchmarks"])
+    if len(blocks) > 1:
+        blocks["overall"] = found["overall"]
+    for name, block in blocks.items():
+        parts = [
+            f"{metric}@{found['k']} {100 * score['value']:.1f} [{100 * score['low']:.1f}, {100 * score['high']:.1f}]"
+            for metric, score in ((metric, block[f"{metric}@k"]) for metric in ("avg", "pass", "maj"))
+        ]
+        check = block.get("decontamination")
+        if check:
+            status = str(check["status"])
+            if status == "overlap":
+                status = f"{check['overlapping']} of {check['checked']} overlap"
+            parts.append(f"decontamination: {status}")
+        lines.append(f"{name}: {', '.join(parts)}")
+    return lines

@@ -1,0 +1,167 @@
+"""Rollouts on disk, and every score that follows from them without sampling again.
+
+`rollouts.parquet` has one row per sampled completion. `scores(rollouts)` is what `rarft evaluate` writes to
+scores.json; `problem_values` gives one number per problem, which `metrics.bootstrap` and `metrics.paired_difference`
+turn into intervals. Nothing here runs a model or a verifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rarft.errors import InputError
+from rarft.evaluation import metrics
+
+Metric = Literal["avg", "pass", "maj"]
+METRICS: tuple[Metric, ...] = ("avg", "pass", "maj")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled completion and its verdict.
+
+    `context` is 0 for a prompt without traces or with the top-k traces together, else the rank (from 1) of the
+    single trace in the prompt. `sample` counts from 0 within a problem and context.
+    """
+
+    benchmark: str
+    problem_id: str
+    context: int
+    sample: int
+    trace_ids: list[str]
+    completion: str
+    answer: str | None
+    reward: float
+    reason: str
+    n_tokens: int
+    """Length of the completion in tokens."""
+    truncated: bool
+    n_prompt_tokens: int = 0
+
+
+SCHEMA = pa.schema(
+    [
+        ("benchmark", pa.string()),
+        ("problem_id", pa.string()),
+        ("context", pa.int32()),
+        ("sample", pa.int32()),
+        ("trace_ids", pa.list_(pa.string())),
+        ("completion", pa.string()),
+        ("answer", pa.string()),
+        ("reward", pa.float64()),
+        ("reason", pa.string()),
+        ("n_tokens", pa.int32()),
+        ("truncated", pa.bool_()),
+        ("n_prompt_tokens", pa.int32()),
+    ]
+)
+
+
+def write_rollouts(rollouts: Sequence[Rollout], path: Path) -> None:
+    """Write the rows as Parquet, in the order given."""
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rollouts], schema=SCHEMA), path)
+
+
+def read_rollouts(path: Path | str) -> list[Rollout]:
+    """Read rollouts.parquet, or the `rarft evaluate` folder that holds it. Raises InputError if it can't be."""
+    file = Path(path)
+    file = file / "rollouts.parquet" if file.is_dir() else file
+    if not file.is_file():
+        raise InputError(f"{file}: no rollouts there; give a rollouts.parquet or a `rarft evaluate` folder")
+    table = pq.read_table(file)
+    needed = {"problem_id", "sample", "trace_ids", "completion", "answer", "reward"}
+    missing = sorted(needed - set(table.column_names))
+    if missing:
+        raise InputError(f"{file}: column {missing[0]} is missing; rollouts have {', '.join(sorted(needed))}")
+    defaults: dict[str, Any] = {
+        "benchmark": "problems", "context": 0, "reason": "", "n_tokens": 0, "truncated": False, "n_prompt_tokens": 0,
+    }  # fmt: skip
+    names = [field.name for field in fields(Rollout)]
+    return [Rollout(**{name: row.get(name, defaults.get(name)) for name in names}) for row in table.to_pylist()]
+
+
+Groups = dict[str, dict[str, list[Rollout]]]
+"""Rollouts by benchmark and problem, in the order of samples."""
+
+
+def grouped(rollouts: Sequence[Rollout]) -> Groups:
+    """Rollouts by benchmark, then problem; contexts and samples in order, so subsets don't depend on row order."""
+    groups: Groups = {}
+    for row in sorted(rollouts, key=lambda row: (row.context, row.sample)):
+        groups.setdefault(row.benchmark, {}).setdefault(row.problem_id, []).append(row)
+    return groups
+
+
+def samples_per_problem(groups: Groups) -> int:
+    """The number of samples that every problem has at least."""
+    return min(len(rows) for problems in groups.values() for rows in problems.values())
+
+
+def value_of(rows: Sequence[Rollout], metric: Metric, k: int) -> float:
+    """One problem's avg@k, pass@k or maj@k; avg uses all samples, which estimates avg@k for any k."""
+    rewards = [row.reward for row in rows]
+    if metric == "avg":
+        return metrics.avg_at_k(rewards)
+    if metric == "pass":
+        return metrics.pass_at_k(len(rows), sum(reward >= 0.5 for reward in rewards), k)
+    return metrics.maj_at_k([row.answer for row in rows], rewards, k)
+
+
+def problem_values(
+    rollouts: Sequence[Rollout] | Groups, metric: Metric = "avg", k: int | None = None
+) -> dict[str, dict[str, float]]:
+    """benchmark -> problem -> value. `k` defaults to the number of samples every problem has."""
+    groups = rollouts if isinstance(rollouts, dict) else grouped(rollouts)
+    if not groups:
+        return {}
+    k = samples_per_problem(groups) if k is None else k
+    return {
+        name: {key: value_of(rows, metric, k) for key, rows in problems.items()} for name, problems in groups.items()
+    }
+
+
+def scores(rollouts: Sequence[Rollout], *, k: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """What scores.json holds: `k`, and under `overall` and each of `benchmarks` the scores with intervals and shares.
+
+    Overall is the mean over benchmarks. Keys `avg@k`, `pass@k`, `maj@k` stand for the `k` given beside them;
+    `pass_curve` has pass@1, 2, 4, ... up to k. Raises ValueError on no rollouts.
+    """
+    groups = grouped(rollouts)
+    if not groups:
+        raise ValueError("scores of no rollouts")
+    k = samples_per_problem(groups) if k is None else k
+    out: dict[str, Any] = {"k": k, "overall": _block(groups, k, seed), "benchmarks": {}}
+    for name in sorted(groups):
+        out["benchmarks"][name] = _block({name: groups[name]}, k, seed)
+    return out
+
+
+def _block(groups: Groups, k: int, seed: int) -> dict[str, Any]:
+    rows = [row for problems in groups.values() for problem in problems.values() for row in problem]
+    n_samples = len(rows) / sum(len(problems) for problems in groups.values())
+    block: dict[str, Any] = {}
+    for metric in METRICS:
+        values = problem_values(groups, metric, k)
+        block[f"{metric}@k"] = metrics.bootstrap([values], n_samples=n_samples, seed=seed).as_dict()
+    sizes = sorted({2**power for power in range(12) if 2**power < k} | {k})
+    curve = {size: problem_values(groups, "pass", size) for size in sizes}
+    block["pass_curve"] = {
+        str(size): float(np.mean([np.mean(list(problems.values())) for problems in values.values()]))
+        for size, values in curve.items()
+    }
+    block["n_problems"] = sum(len(problems) for problems in groups.values())
+    block["n_samples"] = n_samples
+    block["share_extracted"] = float(np.mean([row.answer is not None for row in rows]))
+    block["share_truncated"] = float(np.mean([row.truncated for row in rows]))
+    block["share_timed_out"] = float(np.mean([row.reason == "timeout" for row in rows]))
+    block["mean_tokens"] = float(np.mean([row.n_tokens for row in rows]))
+    reasons = sorted({row.reason for row in rows})
+    block["reasons"] = {reason: float(np.mean([row.reason == reason for row in rows])) for reason in reasons}
+    return block
