@@ -1,0 +1,97 @@
+"""The command line: flags from configs, one clear line for a mistake, exit code 2."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rarft.cli import STAGES, Parser, add_fields, free_overrides, load_stage, main
+from rarft.config import Config, Input
+
+
+class SectionConfig(Config):
+    base_url: str | None = None
+    """Where."""
+
+
+class DemoConfig(Config):
+    problems: Input
+    """Problems, one a row."""
+    benchmarks: list[Input] = []
+    """Benchmarks."""
+    columns: dict[str, str] = {}
+    """Our name to theirs."""
+    rate: float = 0.5
+    """Share, from 0 to 1."""
+    retrieval: bool = True
+    """Whether to retrieve."""
+    judge: SectionConfig = SectionConfig()
+
+
+def parse(*arguments: str) -> dict:
+    parser = Parser(prog="rarft demo")
+    add_fields(parser, DemoConfig)
+    known, rest = parser.parse_known_args(arguments)
+    return vars(known) | dict(free_overrides(rest, parser, DemoConfig))
+
+
+def test_flags_are_made_from_the_config() -> None:
+    values = parse(
+        "--problems", "p.jsonl", "--benchmarks", "a", "b", "--rate", "0.25", "--no-retrieval",
+        "--judge.base-url", "http://localhost", "--columns.question", "prompt",
+    )  # fmt: skip
+    assert values == {
+        "problems": "p.jsonl", "benchmarks": ["a", "b"], "rate": "0.25", "retrieval": False,
+        "judge.base_url": "http://localhost", "columns.question": "prompt",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["lable"], "no command `lable`; did you mean `label`?"),
+        (["label", "--problms", "p"], "unknown flag `--problms`; did you mean `--problems`?"),
+        (["label", "--output", "out"], "`problems` is missing"),
+        (["run"], "the following arguments are required: RECIPE.yaml"),
+        (["run", "nothing.yaml"], "nothing.yaml: no such file"),
+        (["label", "--config", "nothing.yaml"], "nothing.yaml: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert line in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = load_stage(name)
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0 and "--output" in told
+    for field, info in stage.config_type.model_fields.items():
+        assert info.description or field == "seed", f"{name}: {field} has no help text"
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from rarft.cli import STAGES, load_stage; [load_stage(n) for n in STAGES]; "
+        "heavy = {'torch', 'transformers', 'trl', 'sentence_transformers', 'lancedb'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 60  # a hang, not a benchmark
+
+
+def test_config_file_with_flags_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "label.yaml"
+    config.write_text("labeler: oracle\nprobelms: x\n")
+    assert main(["label", "--config", str(config), "--output", str(tmp_path / "out")]) == 2
+    assert "unknown key `probelms`; did you mean `problems`?" in capsys.readouterr().err
