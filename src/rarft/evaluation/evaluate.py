@@ -14,7 +14,7 @@ Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_di
 import hashlib
 import random
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -120,7 +120,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
             rows = read_rollouts(done[number])
         else:
             policy = policy or _Policy(config, plan)
-            rows = policy.sample(chunk, number)
+            rows = policy.sample(chunk)
             aside = work.scratch / "writing.parquet"
             write_rollouts(rows, aside)
             aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
@@ -214,12 +214,11 @@ class _Policy:
     """The loaded model with its rendered prompts; made only when there is something left to sample."""
 
     def __init__(self, config: EvaluateConfig, plan: Sequence[Prompt]) -> None:
-        from rarft.models.loading import context_length, eos_token_ids, load_policy
+        from rarft.models.loading import context_length, load_policy
         from rarft.models.prompts import check_length
 
         self.config = config
         self.model, self.tokenizer = load_policy(config.model, dtype=config.dtype)
-        self.ends = set(eos_token_ids(self.model, self.tokenizer))
         self.rendered: dict[tuple[str, str, int], list[int]] = {}
         longest = context_length(self.model.config)
         for prompt in plan:
@@ -234,37 +233,34 @@ class _Policy:
             self.rendered[key] = render_prompt(self.tokenizer, problem.question, traces, self.config.prompt)
         return self.rendered[key]
 
-    def sample(self, chunk: Sequence[Prompt], number: int) -> list[Rollout]:
-        """Rollouts of a chunk of prompts; the same for the same config, whatever ran before."""
+    def sample(self, chunk: Sequence[Prompt]) -> list[Rollout]:
+        """Rollouts of a chunk of prompts: every prompt has a seed of its own, so chunks and batches change nothing."""
         from rarft.models.generation import generate
-
-        config = self.config
-        rows: list[Rollout] = []
-        for count in sorted({samples for *_, samples in chunk}):
-            part = [prompt for prompt in chunk if prompt[3] == count]
-            groups = generate(
-                self.model,
-                self.tokenizer,
-                [self._ids(prompt) for prompt in part],
-                num_samples=count,
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                top_p=config.top_p,
-                seed=_seed(config.seed, number, count),
-                batch_size=config.batch_size,
-            )
-            for prompt, group in zip(part, groups, strict=True):
-                rows.extend(self._judge(prompt, group))
-        return rows
-
-    def _judge(self, prompt: Prompt, group: Sequence[Sequence[int]]) -> Iterator[Rollout]:
         from rarft.rewards import verify
 
-        name, problem, (rank, traces), _ = prompt
-        texts = [self.tokenizer.decode(ids, skip_special_tokens=True) for ids in group]
-        verdicts = verify([problem.answer] * len(texts), texts, name=self.config.reward)
-        for sample, (ids, text, verdict) in enumerate(zip(group, texts, verdicts, strict=True)):
-            yield Rollout(
+        config = self.config
+        groups = generate(
+            self.model,
+            self.tokenizer,
+            [self._ids(prompt) for prompt in chunk],
+            num_samples=[samples for *_, samples in chunk],
+            max_new_tokens=config.max_new_tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=[_seed(config.seed, name, problem.id, context[0]) for name, problem, context, _ in chunk],
+            batch_size=config.batch_size,
+        )
+        drawn = [
+            (prompt, sample, completion)
+            for prompt, group in zip(chunk, groups, strict=True)
+            for sample, completion in enumerate(group)
+        ]
+        texts = [self.tokenizer.decode(done.token_ids, skip_special_tokens=True) for _, _, done in drawn]
+        golds = [prompt[1].answer for prompt, _, _ in drawn]
+        extras = [prompt[1].extra for prompt, _, _ in drawn]
+        verdicts = verify(golds, texts, name=config.reward, extras=extras)
+        return [
+            Rollout(
                 benchmark=name,
                 problem_id=problem.id,
                 context=rank,
@@ -274,15 +270,18 @@ class _Policy:
                 answer=verdict.answer,
                 reward=verdict.reward,
                 reason=verdict.reason,
-                n_tokens=len(ids),
-                truncated=len(ids) >= self.config.max_new_tokens and ids[-1] not in self.ends,
-                n_prompt_tokens=len(self._ids(prompt)),
+                n_tokens=len(completion.token_ids),
+                truncated=not completion.finished,
+                n_prompt_tokens=len(self._ids((name, problem, (rank, traces), 0))),
             )
+            for ((name, problem, (rank, traces), _), sample, completion), text, verdict in zip(
+                drawn, texts, verdicts, strict=True
+            )
+        ]
 
 
-def _seed(seed: int, *parts: int) -> int:
-    digest = hashlib.sha256(repr((seed, *parts)).encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+def _seed(*parts: str | int) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1
 
 
 def _finished_chunks(scratch: Path) -> dict[int, Path]:

@@ -1,0 +1,179 @@
+"""`evaluate` with a real (tiny, random) policy: rollouts, contexts, resuming after a kill, and bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from rarft.artifacts import read_manifest
+from rarft.data import write_jsonl
+from rarft.errors import InputError
+from rarft.evaluation import EvaluateConfig, evaluate, read_rollouts, scores
+from rarft.evaluation.contexts import variation
+
+ANSWERS = ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}"]
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A one-layer Llama whose words include whole answers, so that random weights give some right ones."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = ["<unk>", "<eos>", "so", "then", *ANSWERS, "Problem:", "Solution:", "one", "two", "three", "what"]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", unk_token="<unk>")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=128, eos_token_id=1, bos_token_id=None, pad_token_id=1,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("policy")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    problems = [{"id": f"p{i}", "question": f"what {['one', 'two', 'three'][i % 3]}", "answer": str(i % 3 + 1)}
+                for i in range(6)]  # fmt: skip
+    traces = [{"id": f"t{i}", "problem": "one", "solution": f"so {ANSWERS[i % 3]}"} for i in range(4)]
+    write_jsonl(tmp_path / "bench.jsonl", problems)
+    write_jsonl(tmp_path / "traces.jsonl", traces)
+    rows = [
+        {"problem_id": f"p{i}", "rank": rank, "trace_id": f"t{(i + rank) % 4}", "score": 1.0 / rank}
+        for i in range(6) for rank in (3, 1, 2)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "analogies.parquet")
+    return {name: str(tmp_path / name) for name in ("bench.jsonl", "traces.jsonl", "analogies.parquet")}
+
+
+def config(policy: str, files: dict[str, str], retrieval: bool = False, **more: object) -> EvaluateConfig:
+    values: dict[str, object] = {"problems": files["bench.jsonl"], "model": policy, "samples": 4, "max_new_tokens": 6}
+    if retrieval:
+        values |= {"traces": files["traces.jsonl"], "analogies": files["analogies.parquet"]}
+    return EvaluateConfig.model_validate(values | more)
+
+
+def test_rollouts_and_scores(policy: str, files: dict[str, str], tmp_path: Path) -> None:
+    folder = evaluate(config(policy, files), tmp_path / "eval")
+    rows = read_rollouts(folder)
+    assert [(row.problem_id, row.sample) for row in rows] == [(f"p{i}", s) for i in range(6) for s in range(4)]
+    for row in rows:
+        last = [word for word in row.completion.split() if word in ANSWERS]
+        assert row.reward == float(bool(last) and last[-1] == ANSWERS[int(row.problem_id[1]) % 3])
+        assert row.truncated == (row.n_tokens == 6 and len(row.completion.split()) == 6)
+        assert row.trace_ids == [] and row.n_prompt_tokens > 0
+    assert 0 < sum(row.reward for row in rows) < len(rows), "a random policy is right sometimes"
+    found = json.loads((folder / "scores.json").read_text())
+    again = scores(rows)
+    assert found["overall"] == again["overall"]
+    assert found["benchmarks"]["bench"]["decontamination"]["status"] == "unchecked"
+    ledger = read_manifest(folder)["ledger"]
+    assert ledger["tokens_out"] == sum(row.n_tokens for row in rows)
+    assert ledger["tokens_in"] == sum(row.n_prompt_tokens for row in rows[::4])
+    assert ledger["calls"] == 24
+
+
+def test_each_context_is_sampled_alone(policy: str, files: dict[str, str], tmp_path: Path) -> None:
+    folder = evaluate(config(policy, files, True, top_k=3, contexts="each"), tmp_path / "each")
+    rows = read_rollouts(folder)
+    assert len(rows) == 6 * 3 * 4
+    assert {(row.context, *row.trace_ids) for row in rows if row.problem_id == "p1"} == {
+        (1, "t2"), (2, "t3"), (3, "t0"),
+    }  # fmt: skip
+    found, summary = variation(rows)
+    assert len(found) == 6 and summary["spread"]["value"] >= 0
+
+
+def test_spread_deals_samples_over_contexts(policy: str, files: dict[str, str], tmp_path: Path) -> None:
+    folder = evaluate(config(policy, files, True, top_k=3, contexts="spread"), tmp_path / "spread")
+    ranks = [row.context for row in read_rollouts(folder) if row.problem_id == "p0"]
+    assert ranks == [1, 1, 2, 3]
+
+
+def test_together_puts_all_traces_in_one_prompt(policy: str, files: dict[str, str], tmp_path: Path) -> None:
+    folder = evaluate(config(policy, files, True, top_k=2), tmp_path / "together")
+    rows = read_rollouts(folder)
+    assert {tuple(row.trace_ids) for row in rows if row.problem_id == "p0"} == {("t1", "t2")}
+    bare = read_rollouts(evaluate(config(policy, files), tmp_path / "bare"))
+    assert rows[0].n_prompt_tokens > bare[0].n_prompt_tokens
+
+
+def test_killed_run_goes_on_and_gives_the_same(
+    policy: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    module = importlib.import_module("rarft.evaluation.evaluate")
+    monkeypatch.setattr(module, "ROLLOUTS_PER_CHUNK", 8)
+    whole = read_rollouts(evaluate(config(policy, files), tmp_path / "whole"))
+    sample, calls = module._Policy.sample, []
+
+    def dies_in_the_second_chunk(self, chunk):  # type: ignore[no-untyped-def]
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        calls.append([prompt[1].id for prompt in chunk])
+        return sample(self, chunk)
+
+    monkeypatch.setattr(module._Policy, "sample", dies_in_the_second_chunk)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(config(policy, files), tmp_path / "killed")
+    assert not (tmp_path / "killed").exists()
+    monkeypatch.setattr(module._Policy, "sample", lambda self, chunk: calls.append([p[1].id for p in chunk])
+                        or sample(self, chunk))  # fmt: skip
+    folder = evaluate(config(policy, files, batch_size=3), tmp_path / "killed")
+    assert calls == [["p0", "p1"], ["p2", "p3"], ["p4", "p5"]], "finished chunks are not sampled again"
+    assert read_rollouts(folder) == whole
+    assert read_manifest(folder)["ledger"]["calls"] == 24
+
+
+def test_several_benchmarks_limit_and_overlap(policy: str, files: dict[str, str], tmp_path: Path) -> None:
+    words = "a farmer has seven red hens and nine white ducks how many"
+    write_jsonl(tmp_path / "long.jsonl", [{"id": "x", "question": words, "answer": "16"}])
+    write_jsonl(tmp_path / "seen.jsonl", [{"id": "y", "question": f"Once {words}, altogether?", "answer": "16"},
+                                          {"id": "z", "question": "nothing alike", "answer": "1"}])  # fmt: skip
+    both = [files["bench.jsonl"], str(tmp_path / "long.jsonl")]
+    chosen = config(policy, files, problems=both, limit=4, trained_on=str(tmp_path / "seen.jsonl"))
+    folder = evaluate(chosen, tmp_path / "both")
+    found = json.loads((folder / "scores.json").read_text())
+    assert found["benchmarks"]["bench"]["n_problems"] == 4
+    assert found["benchmarks"]["bench"]["decontamination"]["status"] == "clean"
+    check = found["benchmarks"]["long"]["decontamination"]
+    assert (check["status"], check["overlapping"], check["checked"]) == ("overlap", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"analogies": "analogies.parquet"}, "give the --traces"),
+        ({"contexts": "each"}, "needs --analogies"),
+        ({"retrieval": True, "top_k": 9}, "3 analogies for problem p0, top_k is 9"),
+        ({"max_new_tokens": 500}, "p0"),
+        ({"problems": ["bench.jsonl", "bench.jsonl"]}, "second benchmark called bench"),
+    ],
+)
+def test_bad_input_is_one_line(
+    policy: str, files: dict[str, str], tmp_path: Path, more: dict[str, object], message: str
+) -> None:
+    def named(value: object) -> object:
+        return [named(item) for item in value] if isinstance(value, list) else files.get(str(value), value)
+
+    with pytest.raises(InputError, match=message) as caught:
+        evaluate(config(policy, files, **{key: named(value) for key, value in more.items()}), tmp_path / "bad")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_a_config_that_makes_no_sense_is_refused(policy: str, files: dict[str, str]) -> None:
+    for wrong in ({"samples": 0}, {"contexts": "all"}, {"temperature": -1}):
+        with pytest.raises(ValidationError):
+            config(policy, files, **wrong)
