@@ -53,7 +53,9 @@ def files(tmp_path: Path) -> dict[str, str]:
         for i in range(6) for rank in (3, 1, 2)
     ]  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "analogies.parquet")
-    return {name: str(tmp_path / name) for name in ("bench.jsonl", "traces.jsonl", "analogies.parquet")}
+    write_jsonl(tmp_path / "other.jsonl", [{"id": "elsewhere", "question": "what", "answer": "1"}])
+    write_jsonl(tmp_path / "two.jsonl", traces[:3])
+    return {path.name: str(path) for path in tmp_path.iterdir()}
 
 
 def config(policy: str, files: dict[str, str], retrieval: bool = False, **more: object) -> EvaluateConfig:
@@ -70,9 +72,10 @@ def test_rollouts_and_scores(policy: str, files: dict[str, str], tmp_path: Path)
     for row in rows:
         last = [word for word in row.completion.split() if word in ANSWERS]
         assert row.reward == float(bool(last) and last[-1] == ANSWERS[int(row.problem_id[1]) % 3])
-        assert row.truncated == (row.n_tokens == 6 and len(row.completion.split()) == 6)
+        assert row.n_tokens == 6 if row.truncated else 1 <= row.n_tokens <= 6
         assert row.trace_ids == [] and row.n_prompt_tokens > 0
     assert 0 < sum(row.reward for row in rows) < len(rows), "a random policy is right sometimes"
+    assert 0 < sum(row.truncated for row in rows) < len(rows), "and ends sometimes"
     found = json.loads((folder / "scores.json").read_text())
     again = scores(rows)
     assert found["overall"] == again["overall"]
@@ -106,6 +109,17 @@ def test_together_puts_all_traces_in_one_prompt(policy: str, files: dict[str, st
     assert {tuple(row.trace_ids) for row in rows if row.problem_id == "p0"} == {("t1", "t2")}
     bare = read_rollouts(evaluate(config(policy, files), tmp_path / "bare"))
     assert rows[0].n_prompt_tokens > bare[0].n_prompt_tokens
+
+
+def test_problems_without_analogies_are_asked_bare(policy: str, files: dict[str, str], tmp_path: Path) -> None:
+    table = pq.read_table(files["analogies.parquet"]).to_pylist()
+    few = [row for row in table if row["problem_id"] != "p0" and (row["problem_id"], row["rank"]) != ("p1", 2)]
+    pq.write_table(pa.Table.from_pylist(few), tmp_path / "few.parquet")
+    chosen = config(policy, files, True, top_k=3, analogies=str(tmp_path / "few.parquet"))
+    folder = evaluate(chosen, tmp_path / "eval")
+    traces = {row.problem_id: row.trace_ids for row in read_rollouts(folder)}
+    assert traces["p0"] == [] and traces["p1"] == ["t2", "t0"] and len(traces["p2"]) == 3
+    assert read_manifest(folder)["results"]["problems_without_analogy"] == 1
 
 
 def test_killed_run_goes_on_and_gives_the_same(
@@ -156,7 +170,8 @@ def test_several_benchmarks_limit_and_overlap(policy: str, files: dict[str, str]
     [
         ({"analogies": "analogies.parquet"}, "give the --traces"),
         ({"contexts": "each"}, "needs --analogies"),
-        ({"retrieval": True, "top_k": 9}, "3 analogies for problem p0, top_k is 9"),
+        ({"retrieval": True, "problems": "other.jsonl"}, "no analogy for any of the problems"),
+        ({"retrieval": True, "traces": "two.jsonl"}, "no trace t3"),
         ({"max_new_tokens": 500}, "p0"),
         ({"problems": ["bench.jsonl", "bench.jsonl"]}, "second benchmark called bench"),
     ],

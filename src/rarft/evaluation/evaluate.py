@@ -104,6 +104,14 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
     if config.contexts != "together" and not config.analogies:
         raise InputError(f"--contexts {config.contexts} needs --analogies; without them there is one context only")
     ranked = read_analogies(config.analogies) if config.analogies else None
+    if ranked is not None:
+        asked = [problem.id for problems in benchmarks.values() for problem in problems]
+        without = sum(key not in ranked for key in asked)
+        if without == len(asked):
+            raise InputError(
+                f"{config.analogies}: no analogy for any of the problems; retrieve for {', '.join(config.problems)}"
+            )
+        work.results["problems_without_analogy"] = without
     plan = [
         (name, problem, context, samples)
         for name, problems in benchmarks.items()
@@ -187,15 +195,14 @@ def read_analogies(path: str) -> dict[str, list[str]]:
 def prompts_of(
     problem: Problem, ranked: Mapping[str, Sequence[str]] | None, traces: Mapping[str, Trace], config: EvaluateConfig
 ) -> list[tuple[Context, int]]:
-    """The contexts a problem is asked with, and how many samples each gets. Raises InputError if analogies lack."""
-    if ranked is None:
+    """The contexts a problem is asked with, and how many samples each gets.
+
+    A problem for which retrieval found nothing good enough is asked without a trace; one with fewer than top-k
+    analogies with those it has. Raises InputError if an analogy is not among the traces.
+    """
+    ids = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
+    if not ids:
         return [((0, []), config.samples)]
-    ids = list(ranked.get(problem.id, []))[: config.top_k]
-    if len(ids) < config.top_k:
-        raise InputError(
-            f"{config.analogies}: {len(ids)} analogies for problem {problem.id}, top_k is {config.top_k}; "
-            "retrieve for these problems with a top_k at least as large"
-        )
     missing = [key for key in ids if key not in traces]
     if missing:
         raise InputError(f"{config.traces}: no trace {missing[0]}, which {config.analogies} names for {problem.id}")
