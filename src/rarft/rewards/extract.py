@@ -1,0 +1,82 @@
+"""Find the final answer in a completion: the last complete box, else the last closing phrase, else nothing.
+
+One pass over the text, no parsing of mathematics, safe on any string. The rules are in docs/rewards.md.
+Left out: guessing an answer from the last number or formula of a text that names none.
+"""
+
+import re
+
+TAIL = 262_144
+"""Only this many characters at the end of a completion are read (about twice 32,768 tokens)."""
+
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_PHRASE = re.compile(
+    r"""(?:\b(?:final|correct)\s+(?:answer|result)|\b(?:the|my|our)\s+(?:final\s+)?answer|(?<![a-z])answer(?=\s*:))
+        (?:\s+to\s+[^.:\n]{1,80}?)?
+        [\s*_]*(?:\bis\b|\bare\b|\bequals\b|:|=)[\s*_]*:?
+      | ^\s*\#{4}(?!\#)
+    """,
+    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+)
+_REASON_CLAUSE = re.compile(r"[,;]?\s+(?:because|since|as|which|so|where|when)\b.*", re.IGNORECASE | re.DOTALL)
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+_DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]|\*\*|`")
+_NUMBER_WITH_UNIT = re.compile(r"([-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?)\s+((?:[A-Za-z]{3,}\s*){1,3})")
+_NOT_UNITS = re.compile(
+    r"and|but|for|from|maybe|mod|nor|not|over|perhaps|plus|minus|sqrt|times|than|that|the|this|unless|until|wrong|right"
+    r"|false|true|incorrect|correct|either|neither|exactly|divided"
+)
+
+
+def last_box(text: str) -> str | None:
+    r"""The content of the last complete `\boxed{...}` or `\fbox{...}`; of nested boxes the outermost complete one.
+
+    Braces are matched as TeX does: `\{` and `\}` are characters. None if no box is complete; "" for an empty one.
+    """
+    text = text[-TAIL:]
+    if "boxed" not in text and "fbox" not in text:
+        return None
+    open_braces: list[int] = []  # start of the content for a box, -1 for any other group
+    content: tuple[int, int] | None = None
+    for match in _BRACES.finditer(text):
+        token = match.group()
+        if token == "}":
+            if open_braces and (start := open_braces.pop()) >= 0:
+                content = (start, match.start())
+        elif token[-1] == "{" and token != "\\{":
+            open_braces.append(match.end() if token[0] == "\\" else -1)
+    if content is None:
+        return None
+    inside = text[content[0] : content[1]]
+    return re.sub(r"\\(?:boxed|fbox)\s*(?=\{)", "", inside).strip()
+
+
+def closing_phrase(text: str) -> str | None:
+    """What follows the last "the answer is", "final answer:", "Answer:" or "####", up to the end of its sentence."""
+    last = None
+    text = text[-TAIL:]
+    for match in _PHRASE.finditer(text):
+        last = match
+    if last is None:
+        return None
+    rest = text[last.end() : last.end() + 2000].lstrip(" \t\r\n*:")
+    line = rest.split("\n", 1)[0]
+    if line.strip() in {"$$", "\\["}:  # display mathematics on lines of its own
+        line = " ".join(rest.split("\n", 3)[:3])
+    sentence = _SENTENCE_END.split(line, maxsplit=1)[0]
+    sentence = _REASON_CLAUSE.sub("", _DELIMITERS.sub("", sentence)).strip(" \t\r.,;:*_")
+    with_unit = _NUMBER_WITH_UNIT.fullmatch(sentence)
+    if with_unit and not any(_NOT_UNITS.fullmatch(word) for word in with_unit.group(2).lower().split()):
+        return with_unit.group(1)
+    return sentence or None
+
+
+def extract_answer(text: str) -> str | None:
+    """The final answer in `text`: the last complete box, else the last closing phrase, else None.
+
+    An empty last box means no answer: earlier boxes and phrases are not consulted.
+    """
+    box = last_box(text)
+    if box is not None:
+        return box or None
+    return closing_phrase(text)

@@ -1,0 +1,169 @@
+"""What math-verify does not ask: is this expression small enough to evaluate, and an answer rather than a task?
+
+Runs in a worker, on parsed expressions. Left out: equality itself, which is math-verify's.
+"""
+
+import math
+
+from latex2sympy2_extended.logic import And
+from sympy import (
+    Basic,
+    Derivative,
+    Eq,
+    Float,
+    Integral,
+    Limit,
+    MatrixBase,
+    Mul,
+    Number,
+    NumberSymbol,
+    Pow,
+    Product,
+    Rational,
+    Set,
+    Sum,
+    Symbol,
+    Tuple,
+    UnevaluatedExpr,
+    factorial,
+)
+from sympy.core.function import Function
+from sympy.logic.boolalg import BooleanAtom
+
+from rarft.rewards.base import TooLarge
+
+MAX_DIGITS = 2000.0
+"""Decimal digits; nothing whose value, or any part of it, is larger is evaluated."""
+MAX_NODES = 1500
+"""Nodes of an expression tree."""
+TASKS = (Sum, Product, Integral, Limit, Derivative)
+
+
+def refuse_large(expr: Basic) -> None:
+    """Raise TooLarge if evaluating `expr` would build a number of more than MAX_DIGITS digits, or if it is huge."""
+    budget = [MAX_NODES]
+    _digits(expr, budget)
+
+
+def small(expr: Basic) -> bool:
+    """Whether `refuse_large` lets `expr` pass."""
+    try:
+        refuse_large(expr)
+    except TooLarge:
+        return False
+    return True
+
+
+def _digits(expr: object, budget: list[int]) -> float:
+    """An upper estimate of log10 of the magnitude of `expr`, symbols counted as 2."""
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise TooLarge
+    if isinstance(expr, Float):
+        _, mantissa, exponent, bits = expr._mpf_
+        size = abs(exponent + bits) * 0.302 if mantissa else 0.0
+    elif isinstance(expr, Rational):
+        size = max(int(expr.p).bit_length(), int(expr.q).bit_length()) * 0.302
+    elif isinstance(expr, (Symbol, NumberSymbol)):
+        size = 0.5
+    elif isinstance(expr, MatrixBase):
+        size = max((_digits(entry, budget) for entry in expr.flat()), default=0.0)
+    elif isinstance(expr, Basic):
+        parts = [_digits(arg, budget) for arg in expr.args]
+        size = max(parts, default=0.0)
+        if isinstance(expr, Pow):
+            size = parts[0] * _value(expr.args[1], parts[1])
+        elif isinstance(expr, Mul):
+            size = sum(parts)
+        elif isinstance(expr, factorial):
+            n = _value(expr.args[0], parts[0])
+            size = n * math.log10(n + 1)
+        elif isinstance(expr, Function) and len(parts) >= 1:  # exp, gamma, binomial, sinh: at most exponential
+            size = _value(expr.args[0], parts[0]) if expr.args[0].is_number else parts[0]
+    else:
+        return 0.0
+    if size > MAX_DIGITS:
+        raise TooLarge
+    return size
+
+
+def _value(expr: Basic, digits: float) -> float:
+    """An upper estimate of the magnitude of `expr`."""
+    if isinstance(expr, Number) and digits < 12:
+        return abs(float(expr))
+    return min(10.0**digits, 1e300) if digits < 300 else 1e300
+
+
+def is_answer(gold: Basic, given: Basic) -> bool:
+    """Whether `given` is in a form that may stand for an answer like `gold`; says nothing on equality."""
+    if any(_has(given, task) and not _has(gold, task) for task in TASKS):
+        return False
+    if _is_chain(given) and not _consistent(_sides(given)):
+        return False
+    value = _solved_value(gold)
+    if value is not None and _is_chain(given):
+        return _solves(value, _sides(given))
+    return _literal(given) or not _literal(gold)
+
+
+def _solves(value: Basic, sides: list[Basic]) -> bool:
+    """Whether an equation states an unknown's value, as x = 5 or 5 = x does and x + 3 = 8 does not."""
+    unknown, stated = (sides[-1], sides[0]) if isinstance(sides[-1], Symbol) else (sides[0], sides[-1])
+    return isinstance(unknown, Symbol) and not stated.free_symbols and (_literal(stated) or not _literal(value))
+
+
+def _has(expr: Basic, kind: type) -> bool:
+    return bool(expr.has(kind)) if hasattr(expr, "has") else False
+
+
+def _is_chain(expr: Basic) -> bool:
+    """An equation or a chain of equations a = b = c."""
+    return isinstance(expr, Eq) or (isinstance(expr, And) and all(isinstance(arg, Eq) for arg in expr.args))
+
+
+def _sides(expr: Basic) -> list[Basic]:
+    if isinstance(expr, Eq):
+        return [expr.lhs, expr.rhs]
+    return [side for equation in expr._unsorted_args for side in (equation.lhs, equation.rhs)]
+
+
+def _consistent(sides: list[Basic]) -> bool:
+    """Whether the plain numbers in an equation chain are all the same number."""
+    numbers = [side for side in sides if _literal(side) and isinstance(side, Number)]
+    return all(abs(float(a) - float(numbers[-1])) <= 1e-2 * max(1.0, abs(float(a))) for a in numbers)
+
+
+def _solved_value(gold: Basic) -> Basic | None:
+    """The value c of a gold answer `x = c` without symbols in c."""
+    if isinstance(gold, Eq) and isinstance(gold.lhs, Symbol) and not gold.rhs.free_symbols:
+        return gold.rhs
+    return None
+
+
+def _literal(expr: Basic) -> bool:
+    r"""Whether `expr` is a number as one writes an answer (5, -0.5, 3/4, 50\%, 3 \times 10^8), or made up of such."""
+    if isinstance(expr, Number):
+        return True
+    if isinstance(expr, Symbol):
+        return expr.name.strip().lstrip("-+").replace(".", "", 1).replace(",", "").isdigit()
+    if isinstance(expr, UnevaluatedExpr):
+        return _literal(expr.args[0])
+    if isinstance(expr, Pow):
+        base, exponent = expr.args
+        return (base == 10 and exponent.is_Integer is True) or (exponent == -1 and isinstance(base, Number))
+    if isinstance(expr, Mul):
+        return all(_literal(arg) for arg in expr.args) and sum(_counts(arg) for arg in expr.args) <= 1
+    if isinstance(expr, Eq):
+        return _literal(expr.rhs)
+    if isinstance(expr, And):
+        return bool(expr._unsorted_args) and _is_chain(expr) and _literal(_sides(expr)[-1])
+    if isinstance(expr, MatrixBase):
+        return all(_literal(entry) for entry in expr.flat())
+    if isinstance(expr, (Set, Tuple)):
+        return all(_literal(arg) for arg in expr.args if not isinstance(arg, BooleanAtom))
+    return False
+
+
+def _counts(factor: Basic) -> int:
+    """1 for a factor that is a number of its own, 0 for a sign, a power of ten, a per cent or a denominator."""
+    return int(isinstance(factor, Number) and factor != -1)

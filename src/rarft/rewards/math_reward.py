@@ -1,0 +1,230 @@
+r"""The math reward: is the final answer equal to the gold answer, as math-verify judges equality?
+
+`shortcut` settles identical strings, plain numbers and option letters without a parser; `score` parses with math-verify
+in a worker. math-verify is lenient in ways a policy can exploit, so on top of its judgement a few answers are refused:
+a computation in place of a number, an equation to solve in place of its solution, several candidates joined by words.
+docs/rewards.md lists the rules. Left out: proofs, free text, units as part of the answer.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rarft.rewards.base import Reward
+from rarft.rewards.extract import last_box
+
+if TYPE_CHECKING:
+    from sympy import Basic
+
+MAX_LENGTH = 1000
+"""Characters; a longer answer (and longer than four times the gold answer) is wrong unless identical to it."""
+MAX_DEPTH = 40
+"""Nested brackets; a deeper answer is wrong unless identical to the gold answer."""
+
+_THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\!)\s*(?=[0-9]{3}(?![0-9]))")
+_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
+_TRAILING = re.compile(r"(?:(?<!\\)\\[,;:! ]|[\s.,;:])+$")
+_NUMBER = re.compile(r"(?:\\?\$\s*)?([-+]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]+)?")
+_BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\\pi)(?![a-zA-Z])")
+_FONT = re.compile(r"\\(?:text|mathrm|mathbf|mathsf|mathit|boldsymbol)(?:bf|it|rm|sf|normal)?\s*\{([^{}]*)\}")
+_CHOICE = re.compile(r"\(?([A-J])(?:\)?[.:]?|(?:\)[.:]?|[.:])\s*(?![.:)])(\S.*))", re.DOTALL)
+_OPTION_LABEL = re.compile(r"\([A-J]\)|\b[A-J][).:]|\bor\b|\band\b|\bnot\b", re.IGNORECASE)
+_TEXT_GROUP = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}")
+_HEDGE = re.compile(
+    r"(?<![A-Za-z0-9^_/{.-])[0-9]|\b(?:or|and|not|either|neither|maybe|perhaps|but|if|unless|possibly)\b", re.IGNORECASE
+)
+
+
+@lru_cache(maxsize=4096)
+def clean(text: str) -> str:
+    r"""An answer without what carries no meaning: invisible characters, math delimiters, thousands separators that
+    cannot be anything else (`{,}`, `,\!`, `\,`), spacing and punctuation at its end."""
+    if not text.isascii():
+        text = "".join(" " if c.isspace() else c for c in text if unicodedata.category(c) != "Cf")
+        text = text.replace("\u2212", "-")
+    text = text.strip()
+    for left, right in _WRAPPERS:
+        if text.startswith(left) and text.endswith(right) and len(text) > len(left) + len(right):
+            inside = text[len(left) : -len(right)]
+            if left not in inside and right not in inside:
+                text = inside.strip()
+    text = _THOUSANDS.sub("", text)
+    text = _TRAILING.sub("", text[-8 * MAX_LENGTH :]) if len(text) > 8 * MAX_LENGTH else _TRAILING.sub("", text)
+    text = _BARE_FRACTION.sub(r"\\frac{\1}", text)
+    return text.removeprefix("\\approx").strip()
+
+
+@lru_cache(maxsize=4096)
+def clean_gold(gold: str) -> str:
+    """`clean` for a gold answer; a worked solution is reduced to its last box."""
+    return clean(last_box(gold) or gold)
+
+
+def plain_number(text: str) -> Decimal | None:
+    """The value of a plain integer or decimal, thousands separators allowed; None for anything else.
+
+    Only numbers on which exact comparison and math-verify's (rounded to 6 places, 15 digits) must agree.
+    """
+    match = _NUMBER.fullmatch(text) if len(text) <= 300 else None
+    if match is None:
+        return None
+    sign, whole, fraction = match.group(1), match.group(2).replace(",", ""), match.group(3) or ""
+    if fraction and (len(fraction) > 7 or len(whole) + len(fraction) > 15):
+        return None
+    value = Decimal(whole + fraction)
+    return -value if sign == "-" else value
+
+
+def choice(text: str) -> str | None:
+    r"""The letter of a multiple-choice answer: `B`, `(B)`, `\textbf{(B)}`, `B) 12`; None for anything else."""
+    previous = None
+    while previous != text:
+        previous, text = text, _FONT.sub(r"\1", text)
+    match = _CHOICE.fullmatch(text.replace("\\ ", " ").strip())
+    if match is None or (match.group(2) and _OPTION_LABEL.search(match.group(2))):
+        return None
+    return match.group(1)
+
+
+def _depth(text: str) -> int:
+    deepest = depth = 0
+    for character in text:
+        if character in "{([":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "})]":
+            depth -= 1
+    return deepest
+
+
+class MathReward(Reward):
+    """1 if the answer equals the gold answer, else 0."""
+
+    uses = ("question",)
+
+    def shortcut(self, gold: str, answer: str, extra: Mapping[str, Any]) -> float | None:
+        """Identical strings, plain numbers, option letters, and answers too long or too deep to be one."""
+        if len(answer) > 8 * MAX_LENGTH and len(answer) > 4 * len(gold):
+            return 0.0
+        expected, given = clean_gold(gold), clean(answer)
+        if not given:
+            return 0.0
+        if given == expected:
+            return 1.0
+        if (number := plain_number(given)) is not None and (target := plain_number(expected)) is not None:
+            return float(number == target)
+        if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
+            return 1.0
+        if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > max(MAX_DEPTH, _depth(expected)):
+            return 0.0
+        return None
+
+    def plain_gold(self, gold: str) -> bool:
+        """Plain numbers need no parser to be known as good."""
+        return plain_number(clean_gold(gold)) is not None
+
+    def warm_up(self) -> None:
+        """Import math-verify and let its parser build its tables."""
+        for gold, answer in ((r"\frac{1}{2}", "0.5"), ("(1, 2)", r"x=\sqrt{3}"), (r"x^2+1", r"\{1, 2\}")):
+            self.score(gold, answer, {})
+
+    def score(self, gold: str, answer: str, extra: Mapping[str, Any]) -> float:
+        """1.0 or 0.0. ValueError for a gold answer that cannot be parsed, TooLarge for an astronomical answer."""
+        from math_verify import verify
+
+        from rarft.rewards import math_guard
+
+        expected = _parse_gold(clean_gold(gold))
+        if expected is None:
+            raise ValueError(f"the gold answer {gold!r} cannot be parsed")
+        text = clean(answer)
+        given = parse(text)
+        if given is None:
+            return 0.0
+        if not math_guard.small(expected):
+            return 0.0  # only an identical answer can be right, and shortcut has seen that it is not
+        math_guard.refuse_large(given)
+        if not math_guard.is_answer(expected, given) or _echoes(text, str(extra.get("question") or "")):
+            return 0.0
+        return float(verify(expected, given, timeout_seconds=None))
+
+    def check_gold(self, gold: str, extra: Mapping[str, Any]) -> None:
+        """ValueError if the gold answer is empty or math-verify cannot parse it."""
+        text = clean_gold(gold)
+        if not text:
+            raise ValueError("the gold answer is empty")
+        if len(text) > 8 * MAX_LENGTH:
+            raise ValueError(f"the gold answer has {len(text)} characters")
+        if _parse_gold(text) is None:
+            raise ValueError(f"the gold answer {gold!r} cannot be parsed as mathematics")
+
+
+@lru_cache(maxsize=1024)
+def _parse_gold(text: str) -> "Basic | None":
+    return parse(text)
+
+
+def parse(text: str) -> "Basic | None":
+    r"""`text` as a SymPy expression, by math-verify; None if it is no complete expression.
+
+    math-verify drops a trailing `\text{...}` as a unit; where that would drop words that join candidates, or leave
+    nothing that parses, nothing is dropped.
+    """
+    from math_verify import parse as math_verify_parse
+
+    for units in (False,) if _joins(text) else (True, False):
+        found = math_verify_parse(
+            f"\\boxed{{{text}}}",
+            _configs()[units],
+            fallback_mode="no_fallback",
+            extraction_mode="first_match",
+            parsing_timeout=None,
+        )
+        if found:
+            return found[0]
+    return None
+
+
+def _joins(text: str) -> bool:
+    """Whether the words at the end of an answer hold more than a unit."""
+    groups = list(_TEXT_GROUP.finditer(text))
+    if not groups:
+        return False
+    first, last = groups[0], groups[-1]
+    if re.fullmatch(r"\s*(?:\^\s*(?:[0-9]|\{[0-9]\}))?\s*", text[last.end() :]) is None:
+        return False  # not at the end: math-verify keeps it
+    return first is not last or (bool(_HEDGE.search(first.group(1))) and first.start() > 0)
+
+
+@lru_cache(maxsize=1)
+def _configs() -> "dict[bool, list[Any]]":
+    from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
+    from math_verify import LatexExtractionConfig
+
+    usual = LatexExtractionConfig(boxed_match_priority=0)
+    without_units = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
+    )
+    return {
+        True: [usual],
+        False: [LatexExtractionConfig(boxed_match_priority=0, normalization_config=without_units)],
+    }
+
+
+def _echoes(answer: str, question: str) -> bool:
+    """Whether the answer is a formula of the question, as a whole and with an operation left to do in it."""
+    if not question or not re.search(r"[-+*/^!=]|\\[a-z]{3,}", answer.lstrip("-+")) or "(A)" in question:
+        return False
+
+    def bare(text: str) -> str:
+        return re.sub(r"\\left|\\right|\\[,;:! ]|[\s.,;:?]|(?<=\\)[dt](?=frac)", "", text)
+
+    return any(bare(formula) == bare(answer) for formula in _formulas(question))
+
+
+def _formulas(question: str) -> Iterable[str]:
+    for match in re.finditer(r"\$\$?([^$]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", question, re.DOTALL):
+        yield next(group for group in match.groups() if group)

@@ -1,0 +1,222 @@
+"""A pool of worker processes that no answer can hang: each piece of work has a time limit and a memory limit.
+
+One thread per worker takes work from a queue, hands it to its process over a pipe, and waits. The process runs its own
+kill timer, started when the work starts, so neither the queue nor starting a process counts against the limit. A
+process that overruns dies and is replaced; the other threads never notice. Nothing is retried: what was begun is
+scored once. Processes are started as `python -c` and not forked, so the caller may hold threads, CUDA contexts, an
+event loop, or no `__main__` guard; they end when their pipe closes, even if the caller was killed. After a fork the
+child builds its own pool. POSIX only. Used through rarft.rewards.verify.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from typing import Any
+
+MEMORY_LIMIT = 1 << 30
+"""Bytes of address space a worker may take on top of its libraries."""
+GRACE = 5.0
+"""Seconds after its own timer at which a worker is killed from outside."""
+START_LIMIT = 120.0
+"""Seconds a worker may take to start and import its libraries."""
+
+_COMMAND = "import json,sys; sys.path[:]=json.loads(sys.argv[1]); from rarft.rewards.worker import main; main()"
+
+
+class WorkerDied(Exception):
+    """The process ended while it worked; args[0] is its return code, or None if it had to be killed."""
+
+
+class Worker:
+    """One process and the pipe to it. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        """Start the process; it imports nothing heavy until `load`."""
+        environment = dict(os.environ, PYTHONHASHSEED="0", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+        self.loaded: set[str] = set()
+        self.buffer = b""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            bufsize=0,
+        )
+
+    def ask(self, request: dict[str, Any], limit: float) -> dict[str, Any]:
+        """Send a request and return the reply; WorkerDied if the process ends, or gives none within `limit` s."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        deadline = time.monotonic() + limit
+        try:
+            data = memoryview(json.dumps(request, default=str).encode() + b"\n")
+            while data:
+                data = data[self.process.stdin.write(data) :]
+            poll = select.poll()
+            poll.register(self.process.stdout, select.POLLIN)
+            while b"\n" not in self.buffer:
+                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    self.end()
+                    raise WorkerDied(None)
+                chunk = os.read(self.process.stdout.fileno(), 65536)
+                if not chunk:
+                    raise WorkerDied(self.end(patience=2.0))
+                self.buffer += chunk
+        except (OSError, ValueError) as error:  # a broken pipe, or one closed by Pool.close
+            raise WorkerDied(self.end(patience=2.0)) from error
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def end(self, patience: float = 0.0) -> int:
+        """Give the process `patience` seconds to end by itself, kill it otherwise; returns its return code."""
+        try:
+            code = self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        self.close_pipes()
+        return code
+
+    def close_pipes(self) -> None:
+        """Close this side of the pipes; an idle process ends when it sees that."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+class Pool:
+    """Workers that score requests. `submit` may be called from any thread; replies come as futures."""
+
+    def __init__(self, workers: int, memory: int = MEMORY_LIMIT) -> None:
+        """Start `workers` threads; their processes start with the first request each takes."""
+        self.memory = memory
+        self.closed = False
+        self.workers: set[Worker] = set()
+        self.requests: queue.SimpleQueue[tuple[dict[str, Any], Future[dict[str, Any]]] | None] = queue.SimpleQueue()
+        self.threads = [
+            threading.Thread(target=self._serve, name=f"rarft-verify-{i}", daemon=True) for i in range(workers)
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def submit(self, request: dict[str, Any]) -> "Future[dict[str, Any]]":
+        """Queue {"do", "name", "gold", "answer", "extra", "timeout"}; the reply holds reward, timeout or error."""
+        if self.closed:
+            raise RuntimeError("the pool of verifiers is closed")
+        future: Future[dict[str, Any]] = Future()
+        self.requests.put((request, future))
+        return future
+
+    def _serve(self) -> None:
+        worker: Worker | None = None
+        while (item := self.requests.get()) is not None:
+            request, future = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                worker = self._ready(worker, request["name"])
+                reply = worker.ask(request, request["timeout"] + GRACE)
+            except WorkerDied as death:
+                code = death.args[0]
+                overran = code is None or code == -signal.SIGALRM
+                reply = {"timeout": True} if overran else {"error": f"the worker died with code {code}"}
+            except BaseException as error:  # could not start a worker: the caller must hear of it
+                future.set_exception(error)
+                self._drop(worker)
+                worker = None
+                continue
+            if worker is not None and (worker.process.returncode is not None or reply.pop("restart", False)):
+                self._drop(worker)
+                worker = None
+            future.set_result(reply)
+        self._drop(worker)
+
+    def _ready(self, worker: Worker | None, name: str) -> Worker:
+        """A live worker that has loaded the reward called `name`; RuntimeError if it cannot be loaded."""
+        if worker is not None and worker.process.poll() is not None:
+            self._drop(worker)
+            worker = None
+        if worker is None:
+            worker = Worker()
+            self.workers.add(worker)
+        if name not in worker.loaded:
+            try:
+                reply = worker.ask({"do": "load", "name": name, "memory": self.memory}, START_LIMIT)
+            except WorkerDied as death:
+                raise RuntimeError(f"a verifier process did not start (code {death.args[0]})") from death
+            if "failed" in reply:
+                raise RuntimeError(f"the reward {name!r} cannot be loaded: {reply['failed']}")
+            worker.loaded.add(name)
+        return worker
+
+    def _drop(self, worker: Worker | None) -> None:
+        if worker is not None:
+            worker.end()
+            self.workers.discard(worker)
+
+    def close(self) -> None:
+        """Kill the workers and let the threads go. Idempotent."""
+        self.closed = True
+        for _ in self.threads:
+            self.requests.put(None)
+        for worker in list(self.workers):
+            worker.process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(1.0)
+
+    def forget(self) -> None:
+        """In a forked child: close the inherited pipe ends, so that the parent's workers see only the parent."""
+        for worker in list(self.workers):
+            worker.close_pipes()
+
+
+_pool: Pool | None = None
+_lock = threading.Lock()
+
+
+def default_workers() -> int:
+    """Cores this process may use, shared among the processes that a launcher started on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def shared_pool() -> Pool:
+    """The process's pool, made on first use with `default_workers()` workers."""
+    global _pool
+    with _lock:
+        if _pool is None or _pool.closed:
+            _pool = Pool(default_workers())
+        return _pool
+
+
+def close_pool() -> None:
+    """End the shared pool's processes; the next use starts new ones. Also runs at interpreter exit."""
+    global _pool
+    with _lock:
+        pool, _pool = _pool, None
+    if pool is not None:
+        pool.close()
+
+
+def _after_fork() -> None:
+    global _pool, _lock
+    _lock = threading.Lock()
+    if _pool is not None:
+        _pool.forget()
+        _pool = None
+
+
+atexit.register(close_pool)
+os.register_at_fork(after_in_child=_after_fork)
