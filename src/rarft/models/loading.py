@@ -1,0 +1,142 @@
+"""Load a causal language model and its tokenizer: a Hugging Face id, a local folder, or a GGUF file.
+
+Weights are read from safetensors (or GGUF) only, never from pickles, and no code from a model's folder is run. A
+folder that holds a LoRA adapter is loaded with its base model and merged. What is left out: quantised inference (a
+GGUF's weights are dequantised on loading), vision models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rarft.errors import InputError
+
+
+def default_device() -> torch.device:
+    """The first GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_policy(
+    model: str, *, dtype: str | torch.dtype = "auto", device: str | torch.device | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a causal language model, in evaluation mode, and its tokenizer.
+
+    Args:
+        model: Hugging Face id, folder with safetensors weights, or path of a `.gguf` file.
+        dtype: "auto" for the dtype the weights are stored in, or "float32", "bfloat16", a torch dtype.
+        device: where to put it; by default the first GPU, else the CPU.
+
+    Raises:
+        InputError: no such model, a folder without weights, or weights that don't fill the model.
+    """
+    where, kwargs = _locate(model)
+    if isinstance(dtype, str) and dtype != "auto":
+        dtype = getattr(torch, dtype)
+    if (Path(where) / "adapter_config.json").is_file():
+        policy = _load_adapter(where, dtype)
+    else:
+        policy = _load_full(model, where, dtype, kwargs)
+    tokenizer = load_tokenizer(model)
+    return policy.to(device or default_device()).eval(), tokenizer
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of `model`; a missing pad token becomes the end-of-sequence token.
+
+    Raises:
+        InputError: there is none.
+    """
+    where, kwargs = _locate(model)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **kwargs)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model}: no tokenizer found ({_first_line(error)})") from None
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"{model}: its tokenizer has no end-of-sequence token; a policy needs one to stop")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_config(model: str) -> Any:
+    """Load the configuration of `model` alone: architecture and context length, no weights.
+
+    Raises:
+        InputError: there is none.
+    """
+    where, kwargs = _locate(model)
+    try:
+        return AutoConfig.from_pretrained(where, **kwargs)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model}: no model configuration found ({_first_line(error)})") from None
+
+
+def context_length(config: Any) -> int | None:
+    """Most tokens the model takes, prompt and completion together; None where its configuration doesn't say."""
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(length) if length else None
+
+
+def eos_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a completion: the tokenizer's, and those that the model's generation config adds."""
+    ids = {tokenizer.eos_token_id}
+    generation = getattr(model, "generation_config", None)
+    more = getattr(generation, "eos_token_id", None)
+    ids.update(more if isinstance(more, list) else [more])
+    return sorted(int(i) for i in ids if i is not None)
+
+
+def _locate(model: str) -> tuple[str, dict[str, Any]]:
+    """The `from_pretrained` name and keyword arguments for `model`, after checking what can be checked on disk."""
+    path = Path(model).expanduser()
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise InputError(f"{model}: not a model; give a Hugging Face id, a folder, or a .gguf file")
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not any((path / name).is_file() for name in ("config.json", "adapter_config.json")):
+            raise InputError(f"{model}: this folder holds no config.json; not a model folder")
+        return str(path), {}
+    if model.endswith(".gguf") or model.startswith(("/", ".", "~")) or model.count("/") > 1:
+        raise InputError(f"{model}: no such model file or folder; check the path")
+    return model, {}
+
+
+def _load_full(model: str, where: str, dtype: str | torch.dtype, kwargs: dict[str, Any]) -> PreTrainedModel:
+    folder = Path(where)
+    if folder.is_dir() and not kwargs and not any(folder.glob("*.safetensors")):
+        found = "only pickled weights; save them as safetensors" if any(folder.glob("*.bin")) else "no weights"
+        raise InputError(f"{model}: this model folder holds {found} (model.safetensors is needed)")
+    options = kwargs or {"use_safetensors": True}
+    try:
+        policy, info = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model}: cannot be loaded as a causal language model ({_first_line(error)})") from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(f"{model}: the weights lack {len(missing)} tensors of the model, first {missing[0]}")
+    if kwargs:  # dequantised on loading: from here on it is an ordinary model that can be trained and saved
+        policy.hf_quantizer = None
+        policy.is_quantized = False
+        if hasattr(policy.config, "quantization_config"):
+            del policy.config.quantization_config
+    return policy
+
+
+def _load_adapter(where: str, dtype: str | torch.dtype) -> PreTrainedModel:
+    from peft import AutoPeftModelForCausalLM
+
+    try:
+        adapted = AutoPeftModelForCausalLM.from_pretrained(where, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: the LoRA adapter cannot be loaded ({_first_line(error)})") from None
+    return adapted.merge_and_unload()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
