@@ -9,9 +9,9 @@
     arms:
       - {name: RA-RFT, evaluate: evaluate-ra-rft, train: ra-rft}
 
-`${stage}` is that stage's output folder. A stage is done again when its config or the content of its inputs changed;
-what follows it then follows. Everything is checked before the first stage starts. Left out: parallel stages, remote
-runs, conditions.
+`${stage}` is that stage's output folder, `${output}` the run's. A stage is done again when its config or the content
+of its inputs changed; what follows it then follows. Everything is checked before the first stage starts. Left out:
+parallel stages, remote runs, conditions.
 """
 
 import difflib
@@ -122,7 +122,7 @@ def plan_steps(recipe: Recipe) -> list[Step]:
         command = (section or {}).get("stage", name)
         if command not in STAGES:
             raise InputError(f"{where}: no stage `{command}`; {_nearest(command, list(STAGES))}")
-        known = {step.name: str(step.output) for step in steps} | recipe.inputs
+        known = {"output": recipe.output} | {step.name: str(step.output) for step in steps} | recipe.inputs
         needs: list[str] = []
         values = {key: _resolve(value, known, needs, where) for key, value in (section or {}).items() if key != "stage"}
         stage = load_stage(command)
