@@ -1,0 +1,158 @@
+"""The browsable problems of the report: what each retriever brought for a problem, and what each arm then wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rarft.data import Problem, Trace, load_problems, load_traces
+from rarft.errors import InputError
+from rarft.evaluation.rollouts import Rollout
+from rarft.report.collect import System
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A retrieved trace (or none) and the arms that saw it."""
+
+    arms: list[str]
+    trace_id: str
+    problem: str
+    solution: str
+    note: str = ""
+    """Structure or kind of the trace, where the data names it."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one arm wrote."""
+
+    arm: str
+    accuracy: float
+    right: int
+    samples: int
+    rollouts: list[Rollout]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One problem of the browser."""
+
+    benchmark: str
+    problem_id: str
+    question: str
+    gold: str
+    note: str
+    brought: list[Brought]
+    answers: list[Answers]
+    tags: list[str]
+    """What the filter matches: `gained`, `lost`, `differ`, `solved`, `unsolved`."""
+
+
+def entries(systems: Sequence[System], *, max_problems: int, max_rollouts: int) -> list[Entry]:
+    """The problems on which the arms differ most, with their traces and rollouts; first against last arm counts most.
+
+    Texts come from the files that the evaluation stages name; a problem whose file is gone is shown by its id.
+    """
+    if not systems:
+        return []
+    questions, traces = _Texts(systems).load()
+    spread: list[tuple[float, str, str]] = []
+    means = [system.values for system in systems]
+    for benchmark, problems in means[0].items():
+        for key in problems:
+            values = [mean[benchmark][key] for mean in means]
+            spread.append((-(abs(values[-1] - values[0]) + max(values) - min(values)), benchmark, key))
+    found = []
+    for _, benchmark, key in sorted(spread)[:max_problems]:
+        problem = questions.get(key)
+        answers = [_answers(system, benchmark, key, max_rollouts) for system in systems]
+        found.append(
+            Entry(
+                benchmark,
+                key,
+                problem.question if problem else f"(problem {key}: its file is not there any more)",
+                problem.answer if problem else "",
+                _note(problem.extra | {"kind": problem.kind}) if problem else "",
+                _brought(systems, benchmark, key, traces),
+                answers,
+                _tags([answer.accuracy for answer in answers]),
+            )
+        )
+    return found
+
+
+def _answers(system: System, benchmark: str, key: str, limit: int) -> Answers:
+    rows = system.groups[benchmark][key]
+    right = [row for row in rows if row.reward >= 0.5]
+    wrong = [row for row in rows if row.reward < 0.5]
+    share = max(1, limit // 2) if right and wrong else limit
+    shown = (right[:share] + wrong[: max(0, limit - min(share, len(right)))])[:limit]
+    accuracy = sum(row.reward for row in rows) / len(rows)
+    return Answers(system.label, accuracy, len(right), len(rows), shown)
+
+
+def _brought(systems: Sequence[System], benchmark: str, key: str, traces: dict[str, Trace]) -> list[Brought]:
+    by_trace: dict[str, list[str]] = {}
+    for system in systems:
+        for trace_id in dict.fromkeys(t for row in system.groups[benchmark][key] for t in row.trace_ids):
+            by_trace.setdefault(trace_id, []).append(system.label)
+    found = []
+    for trace_id, arms in by_trace.items():
+        trace = traces.get(trace_id)
+        if trace is None:
+            found.append(Brought(arms, trace_id, "(its file is not there any more)", ""))
+        else:
+            note = _note(trace.extra | {"kind": trace.kind})
+            found.append(Brought(arms, trace_id, trace.problem, trace.solution, note))
+    return found
+
+
+def _note(columns: dict[str, Any]) -> str:
+    parts = [f"{name}: {columns[name]}" for name in ("structure", "surface", "kind") if columns.get(name)]
+    return ", ".join(parts)
+
+
+def _tags(accuracy: list[float]) -> list[str]:
+    tags = []
+    if accuracy[-1] > accuracy[0]:
+        tags.append("gained")
+    if accuracy[-1] < accuracy[0]:
+        tags.append("lost")
+    if max(accuracy) - min(accuracy) >= 0.5:
+        tags.append("differ")
+    tags.append("solved" if accuracy[-1] >= 0.5 else "unsolved")
+    return tags
+
+
+class _Texts:
+    """Problems and traces that the evaluation stages read, each file once."""
+
+    def __init__(self, systems: Sequence[System]) -> None:
+        self.problem_files: dict[str, dict[str, str]] = {}
+        self.trace_files: dict[str, None] = {}
+        for system in systems:
+            config = system.evaluation.config
+            for path in config.get("problems", []):
+                self.problem_files[path] = config.get("columns") or {}
+            if config.get("traces"):
+                self.trace_files[config["traces"]] = None
+
+    def load(self) -> tuple[dict[str, Problem], dict[str, Trace]]:
+        problems: dict[str, Problem] = {}
+        traces: dict[str, Trace] = {}
+        for path, columns in self.problem_files.items():
+            if Path(path).exists():
+                try:
+                    problems |= {problem.id: problem for problem in load_problems(path, columns)}
+                except InputError:
+                    continue
+        for path in self.trace_files:
+            if Path(path).exists():
+                try:
+                    traces |= {trace.id: trace for trace in load_traces(path)}
+                except InputError:
+                    continue
+        return problems, traces

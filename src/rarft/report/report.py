@@ -1,0 +1,63 @@
+"""`rarft report RUN...`: one self-contained report.html from one or several folders made by `rarft run`.
+
+The page needs no network: style, script and plots are inside it. It follows the reader's light or dark setting, reads
+on a phone and works from the keyboard. Several runs are shown on the problems that all of them answered.
+
+Left out: anything that is not in the runs' folders; the page computes scores from the rollouts and samples nothing.
+
+    rarft report runs/quickstart --output runs/report
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, computed_field, field_validator
+
+from rarft.artifacts import MANIFEST, Work, read_manifest, stage
+from rarft.config import Config
+from rarft.progress import log
+
+
+class ReportConfig(Config):
+    """What to show."""
+
+    positional: ClassVar[str | None] = "runs"
+
+    runs: list[str] = Field(min_length=1)
+    """Folders made by `rarft run`."""
+    baseline: str = ""
+    """Name of the arm that gains are counted from; the first arm when not given."""
+    max_problems: int = Field(default=100, ge=1)
+    """How many problems can be browsed: those on which the arms differ most come first."""
+    max_rollouts: int = Field(default=2, ge=1)
+    """Completions shown per problem and arm, right and wrong ones where there are both."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def stages(self) -> dict[str, str]:
+        """Digest of every finished stage of the runs, other reports left out: when one changes, so does the page."""
+        found = {}
+        for run in self.runs:
+            for path in sorted(Path(run).glob(f"*/{MANIFEST}")):
+                manifest = read_manifest(path.parent)
+                if manifest["stage"] != "report":
+                    found[f"{run}/{path.parent.name}"] = str(manifest["digest"])
+        return found
+
+
+@stage("report")
+def report(config: ReportConfig, work: Work) -> None:
+    """Write report.html. Raises InputError where a folder is no run, or the runs share no problem."""
+    from rarft.report.page import render
+
+    page = render(config)
+    (work.path / "report.html").write_text(page, encoding="utf-8")
+    work.results["bytes"] = len(page.encode())
+    log(f"report.html: {len(page.encode()) / 1e6:.1f} MB")

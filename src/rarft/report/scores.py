@@ -1,0 +1,213 @@
+"""The sections of the page that are about answers: headline, contexts, problems.
+
+Each `*_section` function gives a Section, or None where the runs hold nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rarft.evaluation.contexts import ensemble, variation
+from rarft.evaluation.metrics import Interval, bootstrap
+from rarft.evaluation.rollouts import read_rollouts
+from rarft.report import plots
+from rarft.report.blocks import Cell, Figure, Section, Table, percent, score_cell
+from rarft.report.collect import Row, Run, StageOutput, System, differences, headline, n_problems, pooled
+from rarft.report.problems import entries
+
+
+def summary(systems: Sequence[System]) -> str:
+    """One sentence: the best arm against the first."""
+    if len(systems) < 2:
+        return ""
+    rows = headline(systems)
+    best = max(rows[1:], key=lambda row: row.scores["avg"].value)
+    if best.gain is None:
+        return ""
+    unsure = "" if best.gain.low > 0 or best.gain.high < 0 else " The interval includes zero."
+    return (
+        f"{best.label} answers {percent(best.scores['avg'].value)} % of the samples right, "
+        f"{percent(best.gain.value, signed=True)} points against {rows[0].label} "
+        f"(95 % interval {percent(best.gain.low, signed=True)} to {percent(best.gain.high, signed=True)}).{unsure}"
+    )
+
+
+def headline_section(systems: list[System], runs: list[Run], seed: int) -> Section | None:
+    """Scores of every arm with intervals, gains, and the differences between all pairs."""
+    if not systems:
+        return None
+    rows = headline(systems, seed=seed)
+    together = pooled([_named(system) for system in systems], seed=seed) if len(runs) > 1 else []
+    section = Section("headline", "Headline")
+    first = rows[0]
+    names = ", ".join(systems[0].groups)
+    section.notes.append(
+        f"{n_problems(systems)} problems ({names}), {first.k} samples each. Small print: 95 % intervals by bootstrap "
+        "over problems, each drawn with all its samples. Gains are paired: the same problems on both sides."
+    )
+    shown = together or rows
+    section.figures.append(
+        Figure(
+            plots.forest(
+                [_forest_row(row) for row in shown],
+                xlabel=f"avg@{first.k}, %",
+                alt=f"avg@{first.k} of every arm with its 95 % interval",
+                reference=100 * shown[0].scores["avg"].value,
+            ),
+            f"avg@{first.k} with 95 % interval; the dashed line is {shown[0].label}.",
+        )
+    )
+    if together:
+        section.tables.append(
+            _score_table(together, f"Over {len(runs)} seeds: problems and seeds drawn again, gains paired by both")
+        )
+    section.tables.append(_score_table(rows, "Every arm" if not together else "Every arm, run by run"))
+    benchmarks = list(systems[0].groups)
+    if len(benchmarks) > 1:
+        section.tables.append(_benchmark_table(systems, rows, benchmarks, seed))
+    if 2 < len(systems) <= 12:
+        grid = differences(systems, seed=seed)
+        section.tables.append(
+            Table(
+                "Row minus column, in points of avg@k, paired by problem; coloured where the interval leaves zero out",
+                ["", *[system.label for system in systems]],
+                [
+                    [Cell(system.label), *[score_cell(cell, signed=True) for cell in line]]
+                    for system, line in zip(systems, grid, strict=True)
+                ],
+            )
+        )
+    return section
+
+
+def _named(system: System) -> System:
+    """The system under its arm's own name, without the run's."""
+    return replace(system, name=system.name.removeprefix(f"{system.run.label}: "))
+
+
+def _forest_row(row: Row) -> tuple[str, float, float, float]:
+    score = row.scores["avg"]
+    return row.label, 100 * score.value, 100 * score.low, 100 * score.high
+
+
+def _score_table(rows: list[Row], caption: str) -> Table:
+    head = ["arm", f"avg@{rows[0].k}", "gain", f"pass@{rows[0].k}", f"maj@{rows[0].k}", "R@1",
+            "answered", "cut short", "timed out", "tokens", "decontamination"]  # fmt: skip
+    lines = []
+    for row in rows:
+        lines.append(
+            [
+                Cell(row.label),
+                score_cell(row.scores["avg"]),
+                score_cell(row.gain, signed=True),
+                score_cell(row.scores["pass"]),
+                score_cell(row.scores["maj"]),
+                Cell("" if row.r_at_1 is None else f"{row.r_at_1:.2f}", row.r_at_1),
+                *[
+                    Cell(f"{percent(row.shares[name])} %", row.shares[name])
+                    for name in ("extracted", "truncated", "timed out")
+                ],
+                Cell(f"{row.shares['tokens']:.0f}", row.shares["tokens"]),
+                Cell(decontamination(row), style="text"),
+            ]
+        )
+    return Table(caption, head, lines)
+
+
+def decontamination(row: Row) -> str:
+    """The benchmarks' status in a few words."""
+    parts = []
+    for name, check in row.decontamination.items():
+        status = check.get("status", "unchecked")
+        if status == "overlap":
+            status = f"{check['overlapping']} of {check['checked']} overlap"
+        parts.append(status if len(row.decontamination) == 1 else f"{name}: {status}")
+    return "; ".join(parts)
+
+
+def _benchmark_table(systems: list[System], rows: list[Row], benchmarks: list[str], seed: int) -> Table:
+    lines = []
+    for system, row in zip(systems, rows, strict=True):
+        by_name = [score_cell(bootstrap([{name: system.values[name]}], seed=seed)) for name in benchmarks]
+        lines.append([Cell(system.label), *by_name, score_cell(row.scores["avg"])])
+    return Table("avg@k by benchmark; the last column is their mean", ["arm", *benchmarks, "mean"], lines)
+
+
+def context_section(runs: list[Run], systems: list[System]) -> Section | None:
+    """Accuracy under each of the top-k contexts (the paper's figure 4), and ensembling over them."""
+    section = Section("contexts", "Contexts")
+    for run in runs:
+        for stage in run.of("evaluate"):
+            if stage.config.get("contexts") != "each":
+                continue
+            rollouts = read_rollouts(stage.folder)
+            bare = next((s for s in systems if s.run is run and not s.evaluation.config.get("analogies")), None)
+            baseline = read_rollouts(bare.evaluation.folder) if bare else None
+            try:
+                problems, found = variation(rollouts, baseline)
+                spread = ensemble(rollouts)
+            except ValueError as error:
+                section.notes.append(f"{stage.name}: {error}.")
+                continue
+            ordered = sorted(problems, key=lambda row: (-row.accuracy[1], row.problem_id))
+            step = max(1, len(ordered) // 40)
+            points = [
+                (
+                    {rank: 100 * value for rank, value in row.accuracy.items()},
+                    None if row.baseline is None else 100 * row.baseline,
+                )
+                for row in ordered[::step]
+            ]
+            alt = f"accuracy per problem under each context, {run.label} {stage.name}"
+            caption = f"{stage.name}: every {step}. problem" if step > 1 else f"{stage.name}: every problem"
+            section.figures.append(Figure(plots.context_ranges(points, alt=alt), caption))
+            section.tables.append(_variation_table(stage, found, bare))
+            section.tables.append(_ensemble_table(stage, spread))
+    return section if section.figures or section.notes else None
+
+
+VARIATION_ROWS = {
+    "top_1": "top-1 context", "mean": "mean over contexts", "best": "best context, chosen on the same samples",
+    "best_held_out": "best context, chosen on the other half of the samples", "worst": "worst context",
+    "spread": "best minus worst", "spread_by_chance": "best minus worst if contexts made no difference",
+    "baseline": "no retrieval", "top_1_minus_baseline": "top-1 minus no retrieval",
+}  # fmt: skip
+
+
+def _variation_table(stage: StageOutput, found: dict[str, Any], bare: System | None) -> Table:
+    rows = [
+        [Cell(text), score_cell(Interval(**found[key]), signed=key == "top_1_minus_baseline")]
+        for key, text in VARIATION_ROWS.items()
+        if key in found
+    ]
+    against = f"; no retrieval is {bare.label}" if bare else ""
+    return Table(f"Context variation, {stage.name}{against}", ["accuracy of", "%"], rows)
+
+
+def _ensemble_table(stage: StageOutput, found: dict[str, Any]) -> Table:
+    k = found["k"]
+    rows = [
+        [
+            Cell(f"{metric}@{k}"),
+            score_cell(Interval(**found[metric]["spread"])),
+            score_cell(Interval(**found[metric]["top_1"])),
+            score_cell(Interval(**found[metric]["difference"]), signed=True),
+        ]
+        for metric in ("avg", "pass", "maj")
+    ]
+    caption = f"{k} samples spread over {found['contexts']} contexts, against all on the top one, {stage.name}"
+    return Table(caption, ["metric", "spread", "top-1 only", "difference"], rows)
+
+
+def problem_section(systems: list[System], max_problems: int, max_rollouts: int) -> Section | None:
+    """Problems to browse."""
+    found = entries(systems, max_problems=max_problems, max_rollouts=max_rollouts)
+    if not found:
+        return None
+    note = (
+        f"The {len(found)} problems on which the arms differ most, of {n_problems(systems)}. Open one to see which "
+        "worked example each retriever brought, and what each arm wrote."
+    )
+    return Section("problems", "Problems", notes=[note], problems=found)
