@@ -1,0 +1,1 @@
+"""Generated word problems, structure x surface, whose gold analogies are known."""
