@@ -76,8 +76,9 @@ def _mentions_input(annotation: Any) -> bool:
 
 
 def explain(cls: type[BaseModel], error: ValidationError) -> str:
-    """The first of pydantic's errors as one line, with the nearest right name for a misspelt key."""
-    first = error.errors()[0]
+    """One of pydantic's errors as one line, with the nearest right name for a misspelt key."""
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])  # often why another is missing
     path = [str(part) for part in first["loc"]]
     name = ".".join(path)
     if first["type"] == "extra_forbidden":

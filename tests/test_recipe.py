@@ -1,0 +1,100 @@
+"""Recipes: typed, checked before anything runs, skipped where done, redone where changed."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from rarft.artifacts import read_manifest
+from rarft.cli import main
+from rarft.errors import InputError
+from rarft.recipe import plan_steps, read_recipe, run_recipe
+
+RECIPE = """
+name: small
+output: {output}
+seed: 3
+inputs: {{per_problem: 4}}
+stages:
+  testbed: {{n_structures: 16, n_warmup: 30, n_train: 12, n_eval: 6, n_corpus: 64}}
+  oracle:
+    stage: label
+    problems: ${{testbed}}/train
+    traces: ${{testbed}}/corpus
+    labeler: oracle
+    candidates: {{per_problem: "${{per_problem}}"}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(RECIPE.format(output=tmp_path / "run"))
+    return path
+
+
+def made(run: Path) -> dict[str, int]:
+    return {p.parent.name: p.stat().st_mtime_ns for p in run.glob("*/manifest.json")}
+
+
+def test_run_skips_what_is_done_and_redoes_what_changed(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["run", str(recipe)]) == 0
+    first = made(run)
+    assert set(first) == {"testbed", "oracle"}
+    assert read_manifest(run / "oracle")["seed"] == 3  # the recipe's
+    assert json.loads((run / "run.json").read_text())["order"] == ["testbed", "oracle"]
+    time.sleep(0.01)
+    assert main(["run", str(recipe)]) == 0
+    assert made(run) == first and capsys.readouterr().err.count("done already") == 2
+    assert main(["run", str(recipe), "--inputs.per_problem", "3"]) == 0
+    second = made(run)
+    assert second["testbed"] == first["testbed"] and second["oracle"] > first["oracle"]
+    assert "candidates was" in capsys.readouterr().err
+    assert main(["run", str(recipe), "--testbed.n-train", "13", "--until", "testbed"]) == 0
+    third = made(run)
+    assert third["testbed"] > second["testbed"] and third["oracle"] == second["oracle"]
+    assert main(["run", str(recipe), "--testbed.n-train", "13"]) == 0  # its input changed
+    assert made(run)["oracle"] > third["oracle"]
+    assert main(["run", str(recipe), "--testbed.n-train", "13", "--from", "oracle"]) == 0
+    assert "oracle (new)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("labeler: oracle", "labeller: oracle", "stage oracle: unknown key `labeller`; did you mean `labeler`?"),
+        ("stage: label", "stage: lable", "no stage `lable`; did you mean `label`?"),
+        ("{testbed}/train", "{tesbed}/train", "no input or earlier stage; did you mean `testbed`?"),
+        ("seed: 3", "sede: 3", "unknown key `sede`; did you mean `seed`?"),
+        ("per_problem: 4", "per_problem: four", "should be a valid integer"),
+        ("problems: ${testbed}/train", "problems: nowhere.jsonl", "stage oracle: problems is nowhere.jsonl"),
+        ("name: small", "name: [", "not a YAML file"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_runs(
+    recipe: Path, tmp_path: Path, old: str, new: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = recipe.read_text()
+    assert old in text
+    recipe.write_text(text.replace(old, new))
+    assert main(["run", str(recipe)]) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+    assert not (tmp_path / "run" / "testbed").exists()
+
+
+def test_references_keep_types_and_name_what_a_stage_needs(recipe: Path) -> None:
+    testbed, oracle = plan_steps(read_recipe(recipe))
+    assert oracle.needs == ("testbed",) and oracle.config.candidates.per_problem == 4
+    assert oracle.config.problems == f"{testbed.output}/train"
+
+
+def test_unknown_stage_names(recipe: Path) -> None:
+    with pytest.raises(InputError, match="did you mean `oracle`"):
+        run_recipe(read_recipe(recipe), until="oracel")
+    with pytest.raises(InputError, match="unknown flag `--orcale.seed`; did you mean `oracle`"):
+        read_recipe(recipe, {"orcale.seed": 1})
