@@ -96,5 +96,5 @@ def test_references_keep_types_and_name_what_a_stage_needs(recipe: Path) -> None
 def test_unknown_stage_names(recipe: Path) -> None:
     with pytest.raises(InputError, match="did you mean `oracle`"):
         run_recipe(read_recipe(recipe), until="oracel")
-    with pytest.raises(InputError, match="unknown flag `--orcale.seed`; did you mean `oracle`"):
+    with pytest.raises(InputError, match=r"unknown flag `--orcale.seed`; did you mean `oracle`"):
         read_recipe(recipe, {"orcale.seed": 1})
