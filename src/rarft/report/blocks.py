@@ -1,4 +1,4 @@
-"""What the page is made of: sections of notes, figures, tables, problems and folded texts. The template knows no more."""
+"""What the page is made of: sections of notes, figures, tables, problems and texts. The template knows no more."""
 
 from __future__ import annotations
 

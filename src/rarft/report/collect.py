@@ -155,15 +155,14 @@ def retriever_row(run: Run, arm: dict[str, Any]) -> dict[str, Any] | None:
     stage = run.stages.get(arm.get("retriever") or "")
     if stage is None:
         return None
-    rows = retriever_rows(stage)
-    wanted = arm.get("system")
-    matches = [row for row in rows if row["system"] == wanted] or ([rows[0]] if len(rows) == 1 else [])
-    return matches[0] if matches else None
+    wanted = arm.get("system") or "retriever"
+    return next((row for row in retriever_rows(stage) if row["system"] == wanted), None)
 
 
 def retriever_rows(stage: StageOutput) -> list[dict[str, Any]]:
-    """Rows of an evaluate-retriever stage: `system` and, by metric, a number or a value with low and high."""
-    raise NotImplementedError
+    """Rows of an evaluate-retriever stage: `system`, and by metric a dict of value, low and high."""
+    scored = json.loads((stage.folder / "scores.json").read_text(encoding="utf-8"))
+    return [{"system": name, **found} for name, found in scored["retrievers"].items()]
 
 
 def align(systems: Sequence[System]) -> list[System]:

@@ -64,6 +64,7 @@ def headline_section(systems: list[System], runs: list[Run], seed: int) -> Secti
             _score_table(together, f"Over {len(runs)} seeds: problems and seeds drawn again, gains paired by both")
         )
     section.tables.append(_score_table(rows, "Every arm" if not together else "Every arm, run by run"))
+    section.tables.append(_answer_table(rows))
     benchmarks = list(systems[0].groups)
     if len(benchmarks) > 1:
         section.tables.append(_benchmark_table(systems, rows, benchmarks, seed))
@@ -93,27 +94,35 @@ def _forest_row(row: Row) -> tuple[str, float, float, float]:
 
 
 def _score_table(rows: list[Row], caption: str) -> Table:
-    head = ["arm", f"avg@{rows[0].k}", "gain", f"pass@{rows[0].k}", f"maj@{rows[0].k}", "R@1",
-            "answered", "cut short", "timed out", "tokens", "decontamination"]  # fmt: skip
-    lines = []
-    for row in rows:
-        lines.append(
-            [
-                Cell(row.label),
-                score_cell(row.scores["avg"]),
-                score_cell(row.gain, signed=True),
-                score_cell(row.scores["pass"]),
-                score_cell(row.scores["maj"]),
-                Cell("" if row.r_at_1 is None else f"{row.r_at_1:.2f}", row.r_at_1),
-                *[
-                    Cell(f"{percent(row.shares[name])} %", row.shares[name])
-                    for name in ("extracted", "truncated", "timed out")
-                ],
-                Cell(f"{row.shares['tokens']:.0f}", row.shares["tokens"]),
-                Cell(decontamination(row), style="text"),
-            ]
-        )
+    k = rows[0].k
+    head = ["arm", f"avg@{k}", "gain", f"pass@{k}", f"maj@{k}", "R@1", "decontamination"]
+    lines = [
+        [
+            Cell(row.label),
+            score_cell(row.scores["avg"]),
+            score_cell(row.gain, signed=True),
+            score_cell(row.scores["pass"]),
+            score_cell(row.scores["maj"]),
+            Cell("" if row.r_at_1 is None else f"{row.r_at_1:.2f}", row.r_at_1),
+            Cell(decontamination(row), style="text"),
+        ]
+        for row in rows
+    ]
     return Table(caption, head, lines)
+
+
+def _answer_table(rows: list[Row]) -> Table:
+    head = ["arm", "with an answer", "cut short", "verification timed out", "tokens, mean"]
+    lines = [
+        [
+            Cell(row.label),
+            *[Cell(f"{percent(row.shares[name])} %", row.shares[name]) for name in ("extracted", "truncated")],
+            Cell(f"{percent(row.shares['timed out'])} %", row.shares["timed out"]),
+            Cell(f"{row.shares['tokens']:.0f}", row.shares["tokens"]),
+        ]
+        for row in rows
+    ]
+    return Table("Completions", head, lines)
 
 
 def decontamination(row: Row) -> str:
