@@ -13,14 +13,14 @@ from rarft.report import plots
 from rarft.report.blocks import Cell, Figure, Section, Table, metric_cell
 from rarft.report.collect import Run, StageOutput, read_log, retriever_rows
 
-CURVES: list[tuple[str, tuple[str, ...], str]] = [
-    ("reward in training", ("reward",), "reward, %"),
-    ("accuracy on held-out problems", ("eval/avg", "eval_avg", "eval_accuracy", "eval_reward"), "avg@k, %"),
-    ("completion length", ("completions/mean_length", "completion_length"), "tokens"),
-    ("completions cut short", ("completions/clipped_ratio",), "share, %"),
-    ("entropy", ("entropy",), "nats per token"),
-    ("loss", ("loss",), "loss"),
+CURVES = [
+    ("reward", "Reward in training", "reward, %"),
+    ("eval_accuracy", "Accuracy on held-out problems, from step 0 on", "accuracy, %"),
+    ("mean_length", "Length of completions", "tokens"),
+    ("truncated", "Completions cut short", "share, %"),
+    ("loss", "Loss of supervised stages", "nats per token"),
 ]
+"""Key of log.jsonl, what it is called, and its unit."""
 REASONS = ("correct", "wrong", "no_answer", "timeout", "error")
 
 
@@ -28,39 +28,50 @@ def training_section(runs: list[Run]) -> Section | None:
     """Curves of every train stage, and the share of each verification reason."""
     section = Section("training", "Training")
     logs = {
-        f"{run.label}: {stage.name}" if len(runs) > 1 else stage.name: read_log(stage)
+        f"{run.label}: {stage.name}" if len(runs) > 1 else stage.name: (stage, read_log(stage))
         for run in runs
         for stage in run.of("train")
     }
-    for title, keys, unit in CURVES:
-        series = {}
-        for name, rows in logs.items():
-            points = [(row["step"], row[key]) for row in rows for key in keys if key in row and "step" in row]
+    for key, title, unit in CURVES:
+        series: dict[str, plots.Line] = {}
+        for name, (stage, rows) in logs.items():
+            if key == "loss" and stage.config.get("algorithm") != "sft":
+                continue  # the loss of a policy gradient says nothing about progress
+            points = sorted((row["step"], row[key]) for row in rows if row.get(key) is not None)
             if len(points) > 1:
                 scale = 100 if unit.endswith("%") else 1
-                series[name] = ([step for step, _ in points], [scale * value for _, value in points])
+                series[name] = smoothed(points, scale)
         if series:
-            figure = plots.curves(series, xlabel="step", ylabel=unit, alt=title, zero=title != "loss")
-            section.figures.append(Figure(figure, title[0].upper() + title[1:]))
-    for name, rows in logs.items():
+            section.figures.append(Figure(plots.curves(series, xlabel="step", ylabel=unit, alt=title), title))
+    for name, (_, rows) in logs.items():
         shares = _reason_shares(rows)
         if shares:
             figure = plots.curves(shares, xlabel="step", ylabel="share, %", alt=f"verification reasons, {name}")
             section.figures.append(Figure(figure, f"Verification reasons, {name}"))
+    if section.figures:
+        section.notes.append(f"Curves longer than {POINTS} steps are means over neighbouring steps.")
     return section if section.figures else None
+
+
+POINTS = 60
+
+
+def smoothed(points: list[tuple[float, float]], scale: float = 1) -> plots.Line:
+    """At most `POINTS` points: means over as many neighbouring steps as that takes; the first stays as it is."""
+    width = -(-len(points) // POINTS)
+    groups = [points[:1], *(points[start : start + width] for start in range(1, len(points), width))]
+    return (
+        [sum(step for step, _ in group) / len(group) for group in groups],
+        [scale * sum(value for _, value in group) / len(group) for group in groups],
+    )
 
 
 def _reason_shares(rows: list[dict[str, Any]]) -> dict[str, plots.Line]:
     series: dict[str, plots.Line] = {}
     for reason in REASONS:
-        points = [
-            (row["step"], 100 * row[key])
-            for row in rows
-            for key in (f"reason/{reason}", f"reasons/{reason}", f"reward/{reason}")
-            if key in row
-        ]
-        if any(value for _, value in points):
-            series[reason] = ([step for step, _ in points], [value for _, value in points])
+        points = [(row["step"], row[f"reason/{reason}"]) for row in rows if f"reason/{reason}" in row]
+        if len(points) > 1 and any(value for _, value in points):
+            series[reason] = smoothed(points, 100)
     return series
 
 
