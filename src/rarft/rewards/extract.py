@@ -14,14 +14,14 @@ _PHRASE = re.compile(
     r"""(?:\b(?:final|correct)\s+(?:answer|result)|\b(?:the|my|our)\s+(?:final\s+)?answer|(?<![a-z])answer(?=\s*:))
         (?:\s+to\s+[^.:\n]{1,80}?)?
         [\s*_]*(?:\bis\b|\bare\b|\bequals\b|:|=)[\s*_]*:?
-      | ^\s*\#{4}(?!\#)
+      | ^[ \t]{0,8}\#{4}(?!\#)
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 _REASON_CLAUSE = re.compile(r"[,;]?\s+(?:because|since|as|which|so|where|when)\b.*", re.IGNORECASE | re.DOTALL)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]|\*\*|`")
-_NUMBER_WITH_UNIT = re.compile(r"([-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?)\s+((?:[A-Za-z]{3,}\s*){1,3})")
+_NUMBER_WITH_UNIT = re.compile(r"([-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{3,}){0,2})")
 _NOT_UNITS = re.compile(
     r"and|but|for|from|maybe|mod|nor|not|over|perhaps|plus|minus|sqrt|times|than|that|the|this|unless|until|wrong|right"
     r"|false|true|incorrect|correct|either|neither|exactly|divided"

@@ -1,7 +1,7 @@
 """`rarft verify FILE.jsonl`: score rows of `gold, answer`, in order.
 
 Rows come out as they went in, with `reward` and `reason` added. Read and written in blocks, so the file may be larger
-than memory. Left out: other file formats; `rarft.rewards.verify` scores anything that Python can read.
+than memory. Left out: other file formats; `verify` scores anything that Python can read.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from rarft.data import read_rows
 from rarft.errors import InputError
 from rarft.rewards.base import get_reward
-from rarft.rewards.scoring import DEFAULT_TIMEOUT, verify
+from rarft.rewards.scoring import DEFAULT_TIMEOUT, score_answers
 
 BLOCK = 4096
 """Rows scored at a time."""
@@ -58,8 +58,9 @@ def _score(path: str, reward: str, timeout: float) -> Iterator[dict[str, Any]]:
     rows = iter(_checked(path))
     while block := list(islice(rows, BLOCK)):
         golds = [str(row["gold"]) for row in block]
-        answers = [_as_completion(str(row["answer"]), reward) for row in block]
-        for row, verdict in zip(block, verify(golds, answers, name=reward, extras=block, timeout=timeout), strict=True):
+        answers = [_answer(str(row["answer"]), reward) for row in block]
+        verdicts = score_answers(golds, answers, name=reward, extras=block, timeout=timeout)
+        for row, verdict in zip(block, verdicts, strict=True):
             yield row | {"reward": verdict.reward, "reason": verdict.reason}
 
 
@@ -73,15 +74,19 @@ def _checked(path: str) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _as_completion(answer: str, reward: str) -> str:
-    """A bare answer, such as `1/2`, as a completion that ends in it; a completion that names its answer stays."""
-    if "boxed" in answer or not answer.strip() or get_reward(reward).extract(answer) is not None:
-        return answer
-    bare = answer.strip()
-    return answer if "\n" in bare or len(bare) > 1000 else f"\\boxed{{{bare}}}"
+def _answer(text: str, reward: str) -> str | None:
+    """The answer a completion names; a text of one line that names none is taken to be the bare answer itself."""
+    found = get_reward(reward).extract(text)
+    bare = text.strip()
+    if found is not None or not bare or "\\boxed" in bare or "\n" in bare or len(bare) > 1000:
+        return found
+    return bare
 
 
 def _write(rows: Iterable[dict[str, Any]], file: TextIO) -> None:
     for row in rows:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        try:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except UnicodeEncodeError:  # half a surrogate pair, or a terminal that is not UTF-8
+            file.write(json.dumps(row) + "\n")
     file.flush()

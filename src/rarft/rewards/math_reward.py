@@ -19,14 +19,13 @@ from rarft.rewards.extract import last_box
 if TYPE_CHECKING:
     from sympy import Basic
 
-MAX_LENGTH = 1000
+MAX_LENGTH = 400
 """Characters; a longer answer (and longer than four times the gold answer) is wrong unless identical to it."""
-MAX_DEPTH = 40
-"""Nested brackets; a deeper answer is wrong unless identical to the gold answer."""
+MAX_DEPTH = 8
+"""Nested brackets; an answer deeper than this and deeper than the gold answer is wrong."""
 
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\!)\s*(?=[0-9]{3}(?![0-9]))")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
-_TRAILING = re.compile(r"(?:(?<!\\)\\[,;:! ]|[\s.,;:])+$")
 _NUMBER = re.compile(r"(?:\\?\$\s*)?([-+]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]+)?")
 _BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\\pi)(?![a-zA-Z])")
 _FONT = re.compile(r"\\(?:text|mathrm|mathbf|mathsf|mathit|boldsymbol)(?:bf|it|rm|sf|normal)?\s*\{([^{}]*)\}")
@@ -52,9 +51,20 @@ def clean(text: str) -> str:
             if left not in inside and right not in inside:
                 text = inside.strip()
     text = _THOUSANDS.sub("", text)
-    text = _TRAILING.sub("", text[-8 * MAX_LENGTH :]) if len(text) > 8 * MAX_LENGTH else _TRAILING.sub("", text)
-    text = _BARE_FRACTION.sub(r"\\frac{\1}", text)
+    text = _BARE_FRACTION.sub(r"\\frac{\1}", _trim_end(text))
     return text.removeprefix("\\approx").strip()
+
+
+def _trim_end(text: str) -> str:
+    r"""`text` without punctuation, spaces and spacing commands (`\,` `\ ` `\!`) at its end."""
+    while True:
+        text = text.rstrip(" \t\r\n.,;:")
+        if text.endswith("\\!"):
+            text = text[:-2]
+        elif (len(text) - len(text.rstrip("\\"))) % 2:
+            text = text[:-1]
+        else:
+            return text
 
 
 @lru_cache(maxsize=4096)
@@ -147,7 +157,13 @@ class MathReward(Reward):
         if not math_guard.small(expected):
             return 0.0  # only an identical answer can be right, and shortcut has seen that it is not
         math_guard.refuse_large(given)
-        if not math_guard.is_answer(expected, given) or _echoes(text, str(extra.get("question") or "")):
+        if (
+            not math_guard.is_answer(expected, given)
+            or _contradicts(text)
+            or _echoes(text, str(extra.get("question") or ""))
+        ):
+            return 0.0
+        if math_guard.differ(expected, given):
             return 0.0
         return float(verify(expected, given, timeout_seconds=None))
 
@@ -212,6 +228,13 @@ def _configs() -> "dict[bool, list[Any]]":
         True: [usual],
         False: [LatexExtractionConfig(boxed_match_priority=0, normalization_config=without_units)],
     }
+
+
+def _contradicts(answer: str) -> bool:
+    r"""Whether an answer `a \approx b` gives two numbers that are not close, and so is two answers."""
+    parts = [plain_number(clean(part)) for part in re.split(r"\\(?:approx|simeq|sim|cong)(?![a-zA-Z])", answer)]
+    numbers = [part for part in parts if part is not None]
+    return any(abs(a - numbers[0]) * 100 > max(abs(a), abs(numbers[0])) for a in numbers)
 
 
 def _echoes(answer: str, question: str) -> bool:

@@ -41,14 +41,25 @@ def verify(
     if not timeout > 0:
         raise ValueError(f"timeout is {timeout}; give seconds above 0")
     reward = get_reward(name)
+    answers = [reward.extract(completion) if isinstance(completion, str) else None for completion in completions]
+    return score_answers(golds, answers, name=name, extras=extras, timeout=timeout)
+
+
+def score_answers(
+    golds: Sequence[str],
+    answers: Sequence[str | None],
+    *,
+    name: str = "math",
+    extras: Sequence[Mapping[str, Any]] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> list[Verdict]:
+    """`verify` for answers already taken from their completions; None is no answer."""
+    reward = get_reward(name)
     verdicts: list[Verdict | None] = [None] * len(golds)
     waiting: dict[str, list[int]] = {}  # identical work -> its places
     futures: dict[str, Future[dict[str, Any]]] = {}
-    answers: list[str | None] = []
-    for i, (gold, completion) in enumerate(zip(golds, completions, strict=True)):
+    for i, (gold, answer) in enumerate(zip(golds, answers, strict=True)):
         gold, extra = str(gold), _used(reward, extras, i)
-        answer = reward.extract(completion) if isinstance(completion, str) else None
-        answers.append(answer)
         if answer is None:
             verdicts[i] = Verdict(0.0, "no_answer")
         elif (settled := reward.shortcut(gold, answer, extra)) is not None:
