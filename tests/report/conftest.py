@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -108,3 +109,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_run(run: Path) -> Path:
     """The same recipe under another seed, on the same problems."""
     return make_run(run.parent / "seed-1", 1)
+
+
+@pytest.fixture(scope="session")
+def run_maker() -> Callable[..., Path]:
+    """Makes further runs."""
+    return make_run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -182,3 +183,25 @@ def test_run_without_evaluations(tmp_path: Path) -> None:
     assert "no finished evaluation" in headline_table(tmp_path)
     folder = report(ReportConfig(runs=[str(tmp_path)]), tmp_path / "report")
     assert "<h1>empty</h1>" in (folder / "report.html").read_text()
+
+
+def test_seeds_with_problems_of_their_own_are_pooled_not_aligned(
+    run: Path, run_maker: Callable[..., Path], tmp_path: Path
+) -> None:
+    elsewhere = run_maker(tmp_path / "elsewhere" / "seed-2", 2, n=8)
+    bench = elsewhere.parent / "data" / "bench.jsonl"
+    manifest = json.loads((elsewhere / "evaluate-bare" / "manifest.json").read_text())
+    assert manifest["config"]["problems"] == [str(bench)]
+    bench.write_text(bench.read_text().replace("what", "say"))  # the same ids, other questions
+    for stage in ("evaluate-bare", "evaluate-ra-rft"):
+        path = elsewhere / stage / "manifest.json"
+        changed = json.loads(path.read_text())
+        changed["inputs"]["problems.0"]["digest"] = "another"
+        write_json(path, changed)
+    folder = report(ReportConfig(runs=[str(run), str(elsewhere)]), tmp_path / "report")
+    text = (folder / "report.html").read_text()
+    assert "others in every run" in text and "Over 2 seeds" in text
+    recipe = json.loads((elsewhere / "run.json").read_text())
+    write_json(elsewhere / "run.json", recipe | {"name": "another recipe"})
+    with pytest.raises(InputError, match="share no problem"):
+        report(ReportConfig(runs=[str(run), str(elsewhere)]), tmp_path / "other")

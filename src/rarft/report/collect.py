@@ -9,12 +9,14 @@ interval. Nothing here draws or formats.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rarft.artifacts import MANIFEST, read_manifest
+from rarft.data import load_problems
 from rarft.errors import InputError
 from rarft.evaluation import metrics
 from rarft.evaluation.metrics import Interval
@@ -166,9 +168,14 @@ def retriever_rows(stage: StageOutput) -> list[dict[str, Any]]:
 
 
 def align(systems: Sequence[System]) -> list[System]:
-    """The systems cut down to the benchmarks and problems all of them answered. Raises InputError if there is none."""
+    """The systems cut down to the benchmarks and problems all of them answered. Raises InputError if there is none.
+
+    Problems are the same where their ids are; systems that read different files must agree on the question too.
+    """
     if not systems:
         return []
+    if len({problem_digests(system) for system in systems}) > 1:
+        systems = [_keyed_by_question(system) for system in systems]
     kept = metrics.shared([system.values for system in systems])[0]
     if not kept:
         raise InputError("the runs share no problem, so they can't be compared; report them one at a time")
@@ -176,6 +183,53 @@ def align(systems: Sequence[System]) -> list[System]:
         replace(system, groups={name: {key: system.groups[name][key] for key in ids} for name, ids in kept.items()})
         for system in systems
     ]
+
+
+def align_runs(systems: Sequence[System]) -> tuple[list[System], bool]:
+    """As `align`; but seeds of one recipe that have problems of their own are aligned within each run only.
+
+    The second value says whether all systems answered the same problems. Raises InputError as `align`.
+    """
+    try:
+        return align(systems), True
+    except InputError:
+        runs = list({id(system.run): system.run for system in systems}.values())
+        if not are_seeds(runs):
+            raise
+        apart = [align([system for system in systems if system.run is run]) for run in runs]
+        return [system for one in apart for system in one], False
+
+
+def problem_digests(system: System) -> tuple[tuple[str, str], ...]:
+    """Digests of the benchmark files a system answered, and their column maps."""
+    inputs = system.evaluation.manifest.get("inputs", {})
+    found = sorted(entry["digest"] for name, entry in inputs.items() if name.split(".")[0] == "problems")
+    return tuple((digest, str(system.evaluation.config.get("columns"))) for digest in found)
+
+
+KEY_MARK = "#"
+
+
+def _keyed_by_question(system: System) -> System:
+    """Problem ids with a checksum of the question added, where the question can still be read."""
+    config = system.evaluation.config
+    questions: dict[str, str] = {}
+    for path in config.get("problems", []):
+        if Path(path).exists():
+            questions |= {problem.id: problem.question for problem in load_problems(path, config.get("columns"))}
+
+    def keyed(key: str) -> str:
+        text = questions.get(key)
+        return key if text is None else f"{key}{KEY_MARK}{zlib.crc32(text.encode()):08x}"
+
+    groups = {name: {keyed(key): rows for key, rows in problems.items()} for name, problems in system.groups.items()}
+    return replace(system, groups=groups)
+
+
+def are_seeds(runs: Sequence[Run]) -> bool:
+    """Whether the runs are one recipe under different seeds."""
+    names, seeds = ({run.recipe.get(key) for run in runs} for key in ("name", "seed"))
+    return len(runs) > 1 and len(names) == 1 and len(seeds) == len(runs)
 
 
 def n_problems(systems: Sequence[System]) -> int:
@@ -198,8 +252,7 @@ def pooled(systems: Sequence[System], *, seed: int = 0) -> list[Row]:
     Empty where there is one run, or where the runs are not the same recipe under different seeds.
     """
     runs = list({id(system.run): system.run for system in systems}.values())
-    names = {run.recipe.get("name") for run in runs}
-    if len(runs) < 2 or len(names) > 1 or len({run.recipe.get("seed") for run in runs}) < len(runs):
+    if not are_seeds(runs):
         return []
     by_run = [{system.name: system for system in systems if system.run is run} for run in runs]
     shared = [name for name in by_run[0] if all(name in arms for arms in by_run)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rarft
 from rarft.errors import InputError
-from rarft.report.collect import Run, System, align, load_runs, systems_of
+from rarft.report.collect import Run, System, align_runs, load_runs, systems_of
 from rarft.report.scores import context_section, headline_section, problem_section, summary
 from rarft.report.stages import config_section, label_section, ledger_section, retriever_section, training_section
 
@@ -23,16 +23,18 @@ def render(config: ReportConfig) -> str:
     from jinja2 import Environment, FileSystemLoader, select_autoescape
 
     runs = load_runs(config.runs)
-    systems = align([system for run in runs for system in _ordered(run, config.baseline)])
+    systems, same = align_runs([system for run in runs for system in _ordered(run, config.baseline)])
     if len(runs) > 1:
         systems = [_relabelled(system) for system in systems]
     found = [
-        headline_section(systems, runs, config.seed),
+        headline_section(systems, runs, same, config.seed),
         training_section(runs),
         retriever_section(runs),
         label_section(runs),
         context_section(runs, systems),
-        problem_section(systems, config.max_problems, config.max_rollouts),
+        problem_section(
+            systems if same else [s for s in systems if s.run is runs[0]], config.max_problems, config.max_rollouts
+        ),
         ledger_section(runs),
         config_section(runs),
     ]
@@ -45,7 +47,7 @@ def render(config: ReportConfig) -> str:
         title=first.get("name", runs[0].label) if len(runs) == 1 else "Runs compared",
         description=first.get("description", "") if len(runs) == 1 else "",
         runs=runs,
-        summary=summary(systems),
+        summary=summary(systems, same),
         sections=[section for section in found if section is not None],
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         js=(HERE / "page.js").read_text(encoding="utf-8"),

@@ -10,7 +10,7 @@ from typing import Any
 from rarft.data import Problem, Trace, load_problems, load_traces
 from rarft.errors import InputError
 from rarft.evaluation.rollouts import Rollout
-from rarft.report.collect import System
+from rarft.report.collect import KEY_MARK, System
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def entries(systems: Sequence[System], *, max_problems: int, max_rollouts: int) 
     """
     if not systems:
         return []
-    questions, traces = _Texts(systems).load()
+    texts = _Texts(systems)
     spread: list[tuple[float, str, str]] = []
     means = [system.values for system in systems]
     for benchmark, problems in means[0].items():
@@ -67,16 +67,16 @@ def entries(systems: Sequence[System], *, max_problems: int, max_rollouts: int) 
             spread.append((-(abs(values[-1] - values[0]) + max(values) - min(values)), benchmark, key))
     found = []
     for _, benchmark, key in sorted(spread)[:max_problems]:
-        problem = questions.get(key)
+        problem = texts.problem(key)
         answers = [_answers(system, benchmark, key, max_rollouts) for system in systems]
         found.append(
             Entry(
                 benchmark,
-                key,
-                problem.question if problem else f"(problem {key}: its file is not there any more)",
+                key.split(KEY_MARK)[0],
+                problem.question if problem else f"(problem {key.split(KEY_MARK)[0]}: its file is not there any more)",
                 problem.answer if problem else "",
                 _note(problem.extra | {"kind": problem.kind}) if problem else "",
-                _brought(systems, benchmark, key, traces),
+                _brought(systems, benchmark, key, texts),
                 answers,
                 _tags([answer.accuracy for answer in answers]),
             )
@@ -94,20 +94,18 @@ def _answers(system: System, benchmark: str, key: str, limit: int) -> Answers:
     return Answers(system.label, accuracy, len(right), len(rows), shown)
 
 
-def _brought(systems: Sequence[System], benchmark: str, key: str, traces: dict[str, Trace]) -> list[Brought]:
-    by_trace: dict[str, list[str]] = {}
+def _brought(systems: Sequence[System], benchmark: str, key: str, texts: _Texts) -> list[Brought]:
+    """The traces of a problem, each once, with the arms that saw it."""
+    arms: dict[tuple[str, str, str, str], list[str]] = {}
     for system in systems:
         for trace_id in dict.fromkeys(t for row in system.groups[benchmark][key] for t in row.trace_ids):
-            by_trace.setdefault(trace_id, []).append(system.label)
-    found = []
-    for trace_id, arms in by_trace.items():
-        trace = traces.get(trace_id)
-        if trace is None:
-            found.append(Brought(arms, trace_id, "(its file is not there any more)", ""))
-        else:
-            note = _note(trace.extra | {"kind": trace.kind})
-            found.append(Brought(arms, trace_id, trace.problem, trace.solution, note))
-    return found
+            trace = texts.trace(system, trace_id)
+            if trace is None:
+                found = (trace_id, "(its file is not there any more)", "", "")
+            else:
+                found = (trace_id, trace.problem, trace.solution, _note(trace.extra | {"kind": trace.kind}))
+            arms.setdefault(found, []).append(system.label)
+    return [Brought(names, *found) for found, names in arms.items()]
 
 
 def _note(columns: dict[str, Any]) -> str:
@@ -128,31 +126,28 @@ def _tags(accuracy: list[float]) -> list[str]:
 
 
 class _Texts:
-    """Problems and traces that the evaluation stages read, each file once."""
+    """The texts behind the ids: problems of the first system (all have the same), traces of each system's own file."""
 
     def __init__(self, systems: Sequence[System]) -> None:
-        self.problem_files: dict[str, dict[str, str]] = {}
-        self.trace_files: dict[str, None] = {}
+        first = systems[0].evaluation.config
+        self.problems: dict[str, Problem] = {}
+        for path in first.get("problems", []):
+            self.problems |= {p.id: p for p in _read(load_problems, path, first.get("columns") or {})}
+        self.traces: dict[str, dict[str, Trace]] = {}
         for system in systems:
-            config = system.evaluation.config
-            for path in config.get("problems", []):
-                self.problem_files[path] = config.get("columns") or {}
-            if config.get("traces"):
-                self.trace_files[config["traces"]] = None
+            path = system.evaluation.config.get("traces")
+            if path and path not in self.traces:
+                self.traces[path] = {trace.id: trace for trace in _read(load_traces, path, {})}
 
-    def load(self) -> tuple[dict[str, Problem], dict[str, Trace]]:
-        problems: dict[str, Problem] = {}
-        traces: dict[str, Trace] = {}
-        for path, columns in self.problem_files.items():
-            if Path(path).exists():
-                try:
-                    problems |= {problem.id: problem for problem in load_problems(path, columns)}
-                except InputError:
-                    continue
-        for path in self.trace_files:
-            if Path(path).exists():
-                try:
-                    traces |= {trace.id: trace for trace in load_traces(path)}
-                except InputError:
-                    continue
-        return problems, traces
+    def problem(self, key: str) -> Problem | None:
+        return self.problems.get(key.split(KEY_MARK)[0])
+
+    def trace(self, system: System, trace_id: str) -> Trace | None:
+        return self.traces.get(system.evaluation.config.get("traces") or "", {}).get(trace_id)
+
+
+def _read(load: Any, path: str, columns: dict[str, str]) -> list[Any]:
+    try:
+        return list(load(path, columns)) if Path(path).exists() else []
+    except InputError:
+        return []

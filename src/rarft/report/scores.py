@@ -18,11 +18,13 @@ from rarft.report.collect import Row, Run, StageOutput, System, differences, hea
 from rarft.report.problems import entries
 
 
-def summary(systems: Sequence[System]) -> str:
-    """One sentence: the best arm against the first."""
+def summary(systems: Sequence[System], same: bool = True) -> str:
+    """One sentence: the best arm against the first, over the seeds where there are several."""
     if len(systems) < 2:
         return ""
-    rows = headline(systems)
+    rows = pooled([_named(system) for system in systems]) or (headline(systems) if same else [])
+    if len(rows) < 2:
+        return ""
     best = max(rows[1:], key=lambda row: row.scores["avg"].value)
     if best.gain is None:
         return ""
@@ -34,8 +36,11 @@ def summary(systems: Sequence[System]) -> str:
     )
 
 
-def headline_section(systems: list[System], runs: list[Run], seed: int) -> Section | None:
-    """Scores of every arm with intervals, gains, and the differences between all pairs."""
+def headline_section(systems: list[System], runs: list[Run], same: bool, seed: int) -> Section | None:
+    """Scores of every arm with intervals, gains, and the differences between all pairs.
+
+    `same` says whether all systems answered the same problems.
+    """
     if not systems:
         return None
     rows = headline(systems, seed=seed)
@@ -43,9 +48,10 @@ def headline_section(systems: list[System], runs: list[Run], seed: int) -> Secti
     section = Section("headline", "Headline")
     first = rows[0]
     names = ", ".join(systems[0].groups)
+    scope = "" if same else " in each run, others in every run"
     section.notes.append(
-        f"{n_problems(systems)} problems ({names}), {first.k} samples each. Small print: 95 % intervals by bootstrap "
-        "over problems, each drawn with all its samples. Gains are paired: the same problems on both sides."
+        f"{n_problems(systems)} problems ({names}){scope}, {first.k} samples each. Small print: 95 % intervals by "
+        "bootstrap over problems, each drawn with all its samples. Gains are paired: the same problems on both sides."
     )
     shown = together or rows
     section.figures.append(
@@ -68,7 +74,7 @@ def headline_section(systems: list[System], runs: list[Run], seed: int) -> Secti
     benchmarks = list(systems[0].groups)
     if len(benchmarks) > 1:
         section.tables.append(_benchmark_table(systems, rows, benchmarks, seed))
-    if 2 < len(systems) <= 12:
+    if same and 2 < len(systems) <= 12:
         grid = differences(systems, seed=seed)
         section.tables.append(
             Table(
