@@ -3,7 +3,7 @@
 verify(["1/2"], [r"So it is \\boxed{0.5}."]) -> [Verdict(reward=1.0, reason="correct", answer="0.5")]
 """
 
-from rarft.rewards.base import REASONS, Reason, Reward, TooLarge, Verdict, get_reward
+from rarft.rewards.base import REASONS, Reason, Reward, TooLarge, Verdict, get_reward, reason_shares
 from rarft.rewards.extract import extract_answer
 from rarft.rewards.scoring import averify, check_gold, check_golds, verify
 
@@ -18,5 +18,6 @@ __all__ = [
     "check_golds",
     "extract_answer",
     "get_reward",
+    "reason_shares",
     "verify",
 ]

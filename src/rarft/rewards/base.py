@@ -15,7 +15,7 @@ A new domain is one such class, named in `BUILT_IN` below or, from outside this 
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal
@@ -36,6 +36,12 @@ class Verdict:
     reward: float
     reason: Reason
     answer: str | None = None
+
+
+def reason_shares(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """The share of each reason among the verdicts, 0 to 1, for logs. All zero if there are none."""
+    reasons = [verdict.reason for verdict in verdicts]
+    return {reason: reasons.count(reason) / max(1, len(reasons)) for reason in REASONS}
 
 
 class TooLarge(Exception):

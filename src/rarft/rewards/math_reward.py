@@ -147,7 +147,7 @@ class MathReward(Reward):
 
         from rarft.rewards import math_guard
 
-        expected = _parse_gold(clean_gold(gold))
+        expected = parse(clean_gold(gold))
         if expected is None:
             raise ValueError(f"the gold answer {gold!r} cannot be parsed")
         text = clean(answer)
@@ -174,15 +174,11 @@ class MathReward(Reward):
             raise ValueError("the gold answer is empty")
         if len(text) > 8 * MAX_LENGTH:
             raise ValueError(f"the gold answer has {len(text)} characters")
-        if _parse_gold(text) is None:
+        if parse(text) is None:
             raise ValueError(f"the gold answer {gold!r} cannot be parsed as mathematics")
 
 
-@lru_cache(maxsize=1024)
-def _parse_gold(text: str) -> "Basic | None":
-    return parse(text)
-
-
+@lru_cache(maxsize=2048)
 def parse(text: str) -> "Basic | None":
     r"""`text` as a SymPy expression, by math-verify; None if it is no complete expression.
 
