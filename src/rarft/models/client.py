@@ -7,7 +7,6 @@ every text that leaves this file. Left out: streaming, tools, images. Resuming i
 """
 
 import asyncio
-import importlib
 import json
 import math
 import os
@@ -108,6 +107,7 @@ class ChatClient:
         self._key = os.environ.get(config.api_key_env, "").strip()
         self._dropped: set[str] = set() if config.structured == "auto" else {"response_format"}
         self._reserved = 0.0
+        self._tokens_per_character = 0.25
         self._resume_at = 0.0
         self._last_success: float | None = None
         self._random = random.Random()
@@ -115,16 +115,11 @@ class ChatClient:
     async def __aenter__(self) -> "ChatClient":
         import openai
 
-        httpx = importlib.import_module(openai.Timeout.__module__.split(".")[0])  # httpx or httpx2, as openai has it
-        limit = self.config.concurrency
-        pool = httpx.Limits(max_connections=limit, max_keepalive_connections=limit, keepalive_expiry=60)
-        timeout = httpx.Timeout(self.config.timeout, connect=min(5.0, self.config.timeout), pool=None)
-        self._openai = openai.AsyncOpenAI(
+        self._openai = openai.AsyncOpenAI(  # its one connection pool takes 1000 connections
             base_url=self.config.base_url,
             api_key=self._key or "none",
             max_retries=0,
-            timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(limits=pool, timeout=timeout),
+            timeout=self.config.timeout,
         )
         return self
 
@@ -199,8 +194,8 @@ class ChatClient:
         """Send it once."""
         import openai
 
-        expected = sum(len(m["content"]) for m in messages) // 4
-        worst = self.config.cost(expected, self.config.max_tokens)
+        characters = sum(len(m["content"]) for m in messages)
+        worst = self.config.cost(math.ceil(characters * self._tokens_per_character), self.config.max_tokens)
         self._check_limits(worst)
         self.calls += 1
         self._reserved += worst
@@ -209,7 +204,7 @@ class ChatClient:
                 response = await self._openai.chat.completions.with_raw_response.create(
                     **self._arguments(messages, schema, seed)
                 )
-            return self._read(response.text, expected)
+            return self._read(response.text, characters)
         except openai.APIStatusError as error:
             return self._classify(error)
         except (openai.APITimeoutError, TimeoutError):
@@ -240,13 +235,13 @@ class ChatClient:
                 arguments["max_completion_tokens"] = value
         return arguments
 
-    def _read(self, body: str, expected: int) -> "Reply | Failure":
+    def _read(self, body: str, characters: int) -> "Reply | Failure":
         """The answer in a 200 response; an envelope that is not what the protocol says is a failure worth a retry."""
         try:
             values = json.loads(body)
             text = values["choices"][0]["message"]["content"] or ""
             usage = values.get("usage") or {}
-            tokens_in = int(usage.get("prompt_tokens") or expected)
+            tokens_in = int(usage.get("prompt_tokens") or characters // 4)
             tokens_out = int(usage.get("completion_tokens") or math.ceil(len(text) / 4))
             if not isinstance(text, str):
                 raise TypeError(f"content is a {type(text).__name__}")
@@ -254,6 +249,7 @@ class ChatClient:
             return Failure("garbled", self.redact(f"not a chat completion ({error}): {body[:200]}"))
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out
+        self._tokens_per_character = max(self._tokens_per_character, tokens_in / max(characters, 1))
         self._last_success = time.monotonic()
         return Reply(self.redact(text), tokens_in, tokens_out)
 

@@ -48,9 +48,10 @@ YES, NO = {"yes", "true", "relevant", "1"}, {"no", "false", "irrelevant", "not r
 VERDICT_KEYS = ("relevant", "answer", "verdict", "decision", "is_relevant", "transferable")
 PATTERN_KEYS = ("pattern", "shared_pattern", "reason", "rationale", "explanation")
 SAID = re.compile(
-    r"(?:relevant|answer|verdict|decision|conclusion)\W{0,6}(?:is|:|=)?\W{0,6}\b(yes|no|true|false)\b", re.IGNORECASE
+    r"(?:relevant|answer|verdict|decision|conclusion)[\s*_\"'=:]{0,6}(?:is)?[\s*_\"'=:]{0,6}\b(yes|no|true|false)\b",
+    re.IGNORECASE,
 )
-BARE = re.compile(r"^\W*(yes|no|true|false)\b", re.IGNORECASE)
+BARE = re.compile(r"^[\s*_\"'#>-]*(yes|no|true|false)\b", re.IGNORECASE)
 
 
 class JudgeConfig(ServerConfig):
@@ -159,8 +160,9 @@ def parse_verdict(text: str) -> dict[str, Any] | None:
     `</think>` don't count. Contradicting verdicts make it unclear.
     """
     text = text.rsplit("</think>", 1)[-1].strip()
-    found = [verdict for value in _json_objects(text) if (verdict := _from_object(value)) is not None]
-    if not found:
+    objects = _json_objects(text)
+    found = [verdict for value in objects if (verdict := _from_object(value)) is not None]
+    if not objects:
         said = {word.lower() in YES for word in SAID.findall(text)} or {
             word.lower() in YES for word in BARE.findall(text)
         }

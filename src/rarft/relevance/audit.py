@@ -1,0 +1,171 @@
+"""Compare labelers on the same pairs: do they agree, and is a judge's relevance a measured benefit?
+
+    rarft audit runs/labels-judge runs/labels-pass-rate --output runs/audit
+
+For every two label files: agreement, Cohen's kappa, and the ROC AUC of the one's score against the other's relevance
+(both ways), each with a 95 % interval from resampling problems, since the pairs of one problem are not independent.
+For every file its cost per thousand pairs, from its stage's ledger. Left out: agreement of more than two at once.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rarft.artifacts import MANIFEST, Work, read_manifest, stage, write_json
+from rarft.config import Config, Input
+from rarft.errors import InputError
+from rarft.relevance.labels import Label, read_labels
+
+
+class AuditConfig(Config):
+    labels: list[Input]
+    """Two or more label files or `rarft label` folders that share pairs."""
+    price_in: float = 0.0
+    """Dollars per million prompt tokens, for the cost per thousand pairs."""
+    price_out: float = 0.0
+    """Dollars per million answer tokens, likewise."""
+    resamples: int = 2000
+    """Bootstrap resamples of the problems, for the intervals."""
+    seed: int = 0
+    """Seed of the resampling."""
+
+    positional: ClassVar[str | None] = "labels"
+
+
+@stage("audit")
+def audit(config: AuditConfig, work: Work) -> None:
+    """Compare labelers on the same pairs.
+
+    Writes audit.json and audit.md, and prints the latter.
+
+    Raises:
+        InputError: fewer than two files, or two that share no pair.
+    """
+    if len(config.labels) < 2:
+        raise InputError("audit compares labelers; give two or more label files")
+    files = [{(row.problem_id, row.trace_id): row for row in read_labels(path)} for path in config.labels]
+    names = _names(config.labels, files)
+    labelers = [
+        {"name": name, "path": path, "pairs": len(rows), "relevant": _share(list(rows.values()))} | _cost(path, config)
+        for name, path, rows in zip(names, config.labels, files, strict=True)
+    ]
+    comparisons = []
+    for (name_a, a), (name_b, b) in combinations(zip(names, files, strict=True), 2):
+        shared = [pair for pair in a if pair in b]
+        if not shared:
+            raise InputError(
+                f"{name_a} and {name_b} share no pair; label the same problems, traces, seed and candidates"
+            )
+        found = compare([a[pair] for pair in shared], [b[pair] for pair in shared], config.resamples, config.seed)
+        comparisons.append({"a": name_a, "b": name_b, **found})
+    result = {"labelers": labelers, "comparisons": comparisons}
+    write_json(work.path / "audit.json", result)
+    page = as_markdown(result)
+    (work.path / "audit.md").write_text(page, encoding="utf-8")
+    work.results["comparisons"] = comparisons
+    print(page)
+
+
+def compare(a: Sequence[Label], b: Sequence[Label], resamples: int, seed: int) -> dict[str, Any]:
+    """Agreement of two labelers on the same pairs, in the same order.
+
+    Returns:
+        `agreement`, `kappa`, `auc_a_for_b` (ROC AUC of a's score against b's relevance) and `auc_b_for_a`, each
+        `{"value", "low", "high"}` or None where it is undefined; `n_pairs`, `n_problems`.
+    """
+    import numpy as np
+
+    yes_a, yes_b = (np.array([row.relevant for row in rows]) for rows in (a, b))
+    score_a, score_b = (np.array([row.score for row in rows], dtype=float) for rows in (a, b))
+    problems: dict[str, list[int]] = {}
+    for i, row in enumerate(a):
+        problems.setdefault(row.problem_id, []).append(i)
+    groups = [np.array(rows) for rows in problems.values()]
+    measures = {
+        "agreement": lambda at: float((yes_a[at] == yes_b[at]).mean()),
+        "kappa": lambda at: kappa(yes_a[at], yes_b[at]),
+        "auc_a_for_b": lambda at: roc_auc(score_a[at], yes_b[at]),
+        "auc_b_for_a": lambda at: roc_auc(score_b[at], yes_a[at]),
+    }
+    rng = np.random.default_rng(seed)
+    draws = [rng.integers(0, len(groups), len(groups)) for _ in range(resamples)]
+    samples = [np.concatenate([groups[g] for g in draw]) for draw in draws]
+    found: dict[str, Any] = {"n_pairs": len(a), "n_problems": len(groups)}
+    for name, measure in measures.items():
+        value = measure(np.arange(len(a)))
+        again = [x for at in samples if (x := measure(at)) is not None]
+        if value is None or not again:
+            found[name] = None
+            continue
+        low, high = np.percentile(again, [2.5, 97.5])
+        found[name] = {"value": value, "low": float(low), "high": float(high)}
+    return found
+
+
+def kappa(a: Any, b: Any) -> float | None:
+    """Cohen's kappa of two boolean arrays; None where chance alone would agree on everything."""
+    expected = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
+    return None if expected == 1 else float(((a == b).mean() - expected) / (1 - expected))
+
+
+def roc_auc(scores: Any, relevant: Any) -> float | None:
+    """Chance that a relevant pair scores above another, ties counting half; None without both sorts."""
+    import numpy as np
+
+    n_yes = int(relevant.sum())
+    n_no = len(relevant) - n_yes
+    if not n_yes or not n_no:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((ranks[relevant].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+
+
+def _names(paths: Sequence[str], files: Sequence[dict[tuple[str, str], Label]]) -> list[str]:
+    """What to call each file: its labelers, and its path where that is not enough."""
+    kinds = ["+".join(sorted({row.labeler for row in rows.values()})) or "labels" for rows in files]
+    stems = [Path(path).stem for path in paths]
+    names = [f"{kind} ({stem})" if kinds.count(kind) > 1 else kind for kind, stem in zip(kinds, stems, strict=True)]
+    return [f"{name} [{i + 1}]" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def _share(rows: Sequence[Label]) -> float:
+    return sum(row.relevant for row in rows) / max(len(rows), 1)
+
+
+def _cost(path: str, config: AuditConfig) -> dict[str, Any]:
+    """What a thousand pairs cost, by the stage's ledger; nothing for a bare file."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    if not (folder / MANIFEST).is_file():
+        return {"per_1000_pairs": None}
+    manifest = read_manifest(folder)
+    ledger, pairs = manifest["ledger"], max(int(manifest["results"].get("n_pairs", 0)), 1)
+    per = {name: round(1000 * ledger[name] / pairs, 1) for name in ("wall_seconds", "tokens_in", "tokens_out", "calls")}
+    dollars = (per["tokens_in"] * config.price_in + per["tokens_out"] * config.price_out) / 1e6
+    return {"per_1000_pairs": per | {"dollars": round(dollars, 4)}}
+
+
+def as_markdown(result: dict[str, Any]) -> str:
+    """The tables of audit.md."""
+    lines = ["| labeler | pairs | relevant | seconds / 1000 | tokens in, out / 1000 | calls / 1000 | $ / 1000 |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for row in result["labelers"]:
+        per = row["per_1000_pairs"]
+        cost = (
+            f"{per['wall_seconds']:.0f} | {per['tokens_in']:.0f}, {per['tokens_out']:.0f} | {per['calls']:.0f} | "
+            f"{per['dollars']:.2f}"
+            if per
+            else "? | ? | ? | ?"
+        )
+        lines.append(f"| {row['name']} | {row['pairs']} | {100 * row['relevant']:.1f} % | {cost} |")
+    lines += ["", "| a | b | pairs (problems) | agreement | kappa | AUC of a for b | AUC of b for a |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for row in result["comparisons"]:
+        cells = [_cell(row[name]) for name in ("agreement", "kappa", "auc_a_for_b", "auc_b_for_a")]
+        lines.append(f"| {row['a']} | {row['b']} | {row['n_pairs']} ({row['n_problems']}) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: dict[str, float] | None) -> str:
+    return "undefined" if value is None else f"{value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
