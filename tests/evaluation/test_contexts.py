@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rarft.evaluation.contexts import diversity, ensemble, variation
+from rarft.evaluation.contexts import diversity, ensemble, summarise, variation
 from rarft.evaluation.rollouts import Rollout
 
 
@@ -26,7 +26,8 @@ def sampled(accuracies: dict[str, list[float]], n: int, seed: int = 0) -> list[R
 
 def test_contexts_that_do_not_matter_spread_only_by_chance() -> None:
     rows = sampled({f"p{i}": [0.5] * 4 for i in range(300)}, n=8)
-    found, summary = variation(rows)
+    found = variation(rows)
+    summary = summarise(found)
     assert len(found) == 300
     assert summary["spread"]["value"] > 0.3
     assert summary["spread"]["value"] == pytest.approx(summary["spread_by_chance"]["value"], abs=0.04)
@@ -39,14 +40,27 @@ def test_contexts_that_matter_spread_more_than_chance() -> None:
     baseline = [
         Rollout("b", f"p{i}", 0, s, [], "", "4", float(s % 2), "correct", 5, False) for i in range(30) for s in range(4)
     ]
-    found, summary = variation(rows, baseline)
+    found = variation(rows, baseline)
+    summary = summarise(found)
     assert summary["spread"]["low"] > summary["spread_by_chance"]["high"]
     assert summary["best_held_out"]["value"] == pytest.approx(0.9, abs=0.05)
     assert summary["worst"]["value"] == pytest.approx(0.1, abs=0.06)
     assert summary["baseline"]["value"] == 0.5
     assert summary["top_1_minus_baseline"]["value"] == pytest.approx(0.4, abs=0.06)
-    assert summary["share_top_1_at_least_baseline"] == 1.0
+    assert summary["top_1_at_least_baseline"]["value"] == 1.0
     assert found[0].trace_ids == {1: "t1", 2: "t2", 3: "t3"}
+
+
+def test_seeds_are_pooled() -> None:
+    runs = [sampled({f"p{i}": [0.8, 0.2] for i in range(40)}, n=8, seed=seed) for seed in range(3)]
+    summary = summarise(*[variation(rows) for rows in runs])
+    assert summary["top_1"]["n_seeds"] == 3
+    assert summary["top_1"]["value"] == pytest.approx(
+        np.mean([row.reward for rows in runs for row in rows if row.context == 1])
+    )
+    assert summary["spread_beyond_chance"]["low"] > 0
+    found = ensemble(*runs)
+    assert found["avg"]["difference"]["n_seeds"] == 3 and found["avg"]["difference"]["high"] < 0
 
 
 def test_variation_needs_two_contexts() -> None:

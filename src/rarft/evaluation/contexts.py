@@ -44,17 +44,42 @@ class ProblemContexts:
     accuracy: dict[int, float]
     """Mean reward by rank."""
     trace_ids: dict[int, str]
+    spread_by_chance: float
+    """Mean of best - worst when the samples are shuffled among the contexts."""
+    best_held_out: float | None
+    """Accuracy of the best context on samples that did not choose it; None with one sample per context."""
     baseline: float | None
     """Mean reward without retrieval, where it was measured."""
+
+    def values(self) -> dict[str, float | None]:
+        """What `summarise` averages, by name."""
+        accuracies = list(self.accuracy.values())
+        low, high = min(accuracies), max(accuracies)
+        top = self.accuracy[1]
+        return {
+            "top_1": top,
+            "mean": float(np.mean(accuracies)),
+            "best": high,
+            "best_held_out": self.best_held_out,
+            "worst": low,
+            "spread": high - low,
+            "spread_by_chance": self.spread_by_chance,
+            "spread_beyond_chance": high - low - self.spread_by_chance,
+            "baseline": self.baseline,
+            "top_1_minus_baseline": None if self.baseline is None else top - self.baseline,
+            "top_1_at_least_baseline": None if self.baseline is None else float(top >= self.baseline),
+        }
 
 
 def variation(
     rollouts: Sequence[Rollout], baseline: Sequence[Rollout] | None = None, *, seed: int = 0
-) -> tuple[list[ProblemContexts], dict[str, Any]]:
-    """Per-problem accuracy under each context, and a summary with intervals (dicts as `Interval.as_dict`).
+) -> list[ProblemContexts]:
+    """Per-problem accuracy under each context, in order of problem ids.
 
-    Summary: `top_1`, `mean`, `best`, `worst`, `spread` (best - worst), `spread_by_chance`, `best_held_out`, and with
-    a baseline `baseline`, `top_1_minus_baseline` (paired) and `share_top_1_at_least_baseline`.
+    Args:
+        rollouts: of `contexts="each"`.
+        baseline: rollouts of the same problems without retrieval.
+
     Raises ValueError where no problem has two contexts.
     """
     table = {key: ranks for key, ranks in by_context(rollouts).items() if len(ranks) > 1 and 1 in ranks}
@@ -66,36 +91,41 @@ def variation(
             plain[name, problem] = metrics.avg_at_k([row.reward for row in rows])
     rng = np.random.default_rng(seed)
     found: list[ProblemContexts] = []
-    values: dict[str, dict[str, dict[str, float]]] = {}
-
-    def note(what: str, key: tuple[str, str], value: float) -> None:
-        values.setdefault(what, {}).setdefault(key[0], {})[key[1]] = value
-
     for key, ranks in sorted(table.items()):
         rewards = {rank: np.array([row.reward for row in rows]) for rank, rows in sorted(ranks.items())}
-        accuracy = {rank: float(array.mean()) for rank, array in rewards.items()}
-        traces = {rank: rows[0].trace_ids[0] if rows[0].trace_ids else "" for rank, rows in ranks.items()}
-        found.append(ProblemContexts(*key, accuracy, traces, plain.get(key)))
-        low, high = min(accuracy.values()), max(accuracy.values())
-        note("top_1", key, accuracy[1])
-        note("mean", key, float(np.mean(list(accuracy.values()))))
-        note("best", key, high)
-        note("worst", key, low)
-        note("spread", key, high - low)
-        note("spread_by_chance", key, _shuffled_spread(list(rewards.values()), rng))
-        if all(len(array) > 1 for array in rewards.values()):
-            note("best_held_out", key, _held_out_best(list(rewards.values())))
-        if key in plain:
-            note("baseline", key, plain[key])
-    summary: dict[str, Any] = {what: metrics.bootstrap([table]).as_dict() for what, table in values.items()}
-    if "baseline" in values:
-        gap = metrics.paired_difference([values["top_1"]], [values["baseline"]])
-        summary["top_1_minus_baseline"] = gap.as_dict()
-        compared = [row for row in found if row.baseline is not None]
-        summary["share_top_1_at_least_baseline"] = float(
-            np.mean([row.accuracy[1] >= (row.baseline or 0.0) for row in compared])
+        arrays = list(rewards.values())
+        halves = all(len(array) > 1 for array in arrays)
+        found.append(
+            ProblemContexts(
+                *key,
+                accuracy={rank: float(array.mean()) for rank, array in rewards.items()},
+                trace_ids={rank: rows[0].trace_ids[0] if rows[0].trace_ids else "" for rank, rows in ranks.items()},
+                spread_by_chance=_shuffled_spread(arrays, rng),
+                best_held_out=_held_out_best(arrays) if halves else None,
+                baseline=plain.get(key),
+            )
         )
-    return found, summary
+    return found
+
+
+def summarise(*seeds: Sequence[ProblemContexts]) -> dict[str, Any]:
+    """Means over problems with intervals (dicts as `Interval.as_dict`), one argument per training seed.
+
+    Keys are those of `ProblemContexts.values`, as far as every problem has them.
+    """
+    out: dict[str, Any] = {}
+    for name in seeds[0][0].values():
+        tables: list[dict[str, dict[str, float]]] = []
+        for rows in seeds:
+            table: dict[str, dict[str, float]] = {}
+            for row in rows:
+                value = row.values()[name]
+                if value is not None:
+                    table.setdefault(row.benchmark, {})[row.problem_id] = value
+            tables.append(table)
+        if all(tables):
+            out[name] = metrics.bootstrap(tables).as_dict()
+    return out
 
 
 def _shuffled_spread(arrays: list[np.ndarray], rng: np.random.Generator, draws: int = 50) -> float:
@@ -117,22 +147,39 @@ def _held_out_best(arrays: list[np.ndarray]) -> float:
     return float(np.mean(ways))
 
 
-def ensemble(rollouts: Sequence[Rollout], *, draws: int = 256, seed: int = 0) -> dict[str, Any]:
+def ensemble(*seeds: Sequence[Rollout], draws: int = 256, seed: int = 0) -> dict[str, Any]:
     """The same budget of samples spread over the top contexts, against all of it on the top one.
 
     With K contexts of n samples, m = n // K samples of each make a budget of k = m K. pass@k of the spread is exact,
-    1 - prod_c C(n - right_c, m) / C(n, m); maj@k is the mean over `draws` random choices. Returns `k`, `contexts`, and
-    for `avg`, `pass`, `maj` the dicts `spread`, `top_1` and `difference` (paired, spread - top 1).
-    Raises ValueError where problems have fewer samples per context than contexts.
+    1 - prod_c C(n - right_c, m) / C(n, m); maj@k is the mean over `draws` random choices. One argument per training
+    seed. Returns `k`, `contexts`, and for `avg`, `pass`, `maj` the dicts `spread`, `top_1` and `difference` (paired,
+    spread - top 1). Raises ValueError where problems have fewer samples per context than contexts.
     """
-    table = {key: ranks for key, ranks in by_context(rollouts).items() if len(ranks) > 1}
-    if not table:
+    found = [{key: ranks for key, ranks in by_context(rows).items() if len(ranks) > 1} for rows in seeds]
+    if not all(found):
         raise ValueError("ensembling needs rollouts of at least two contexts per problem (contexts=each)")
-    n_contexts = min(len(ranks) for ranks in table.values())
-    n = min(len(rows) for ranks in table.values() for rows in ranks.values())
+    n_contexts = min(len(ranks) for table in found for ranks in table.values())
+    n = min(len(rows) for table in found for ranks in table.values() for rows in ranks.values())
     m = n // n_contexts
     if m < 1:
         raise ValueError(f"{n} samples per context can't be spread over {n_contexts} contexts; sample more")
+    k = m * n_contexts
+    tables = [_ensemble_values(table, n_contexts, n, m, draws, seed) for table in found]
+    out: dict[str, Any] = {"k": k, "contexts": n_contexts}
+    for metric in tables[0]:
+        spread, top = ([table[metric][how] for table in tables] for how in ("spread", "top_1"))
+        out[metric] = {
+            "spread": metrics.bootstrap(spread, n_samples=k).as_dict(),
+            "top_1": metrics.bootstrap(top, n_samples=k).as_dict(),
+            "difference": metrics.paired_difference(spread, top, n_samples=k).as_dict(),
+        }
+    return out
+
+
+def _ensemble_values(
+    table: Contexts, n_contexts: int, n: int, m: int, draws: int, seed: int
+) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """metric -> spread or top_1 -> benchmark -> problem -> value."""
     k = m * n_contexts
     rng = np.random.default_rng(seed)
     values: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
@@ -158,12 +205,7 @@ def ensemble(rollouts: Sequence[Rollout], *, draws: int = 256, seed: int = 0) ->
         note("top_1", "avg", key, metrics.avg_at_k(rewards))
         note("top_1", "pass", key, metrics.pass_at_k(n, sum(reward >= 0.5 for reward in rewards), k))
         note("top_1", "maj", key, metrics.maj_at_k(answers, rewards, k, draws=draws, seed=seed))
-    out: dict[str, Any] = {"k": k, "contexts": n_contexts}
-    for metric, ways in values.items():
-        out[metric] = {how: metrics.bootstrap([table], n_samples=k).as_dict() for how, table in ways.items()}
-        gap = metrics.paired_difference([ways["spread"]], [ways["top_1"]], n_samples=k)
-        out[metric]["difference"] = gap.as_dict()
-    return out
+    return values
 
 
 def diversity(

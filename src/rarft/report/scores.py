@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rarft.evaluation.contexts import ensemble, variation
+from rarft.evaluation.contexts import ensemble, summarise, variation
 from rarft.evaluation.metrics import Interval, bootstrap
 from rarft.evaluation.rollouts import read_rollouts
 from rarft.report import plots
@@ -161,7 +161,8 @@ def context_section(runs: list[Run], systems: list[System]) -> Section | None:
             bare = next((s for s in systems if s.run is run and not s.evaluation.config.get("analogies")), None)
             baseline = read_rollouts(bare.evaluation.folder) if bare else None
             try:
-                problems, found = variation(rollouts, baseline)
+                problems = variation(rollouts, baseline)
+                found = summarise(problems)
                 spread = ensemble(rollouts)
             except ValueError as error:
                 section.notes.append(f"{stage.name}: {error}.")
@@ -186,7 +187,8 @@ def context_section(runs: list[Run], systems: list[System]) -> Section | None:
 VARIATION_ROWS = {
     "top_1": "top-1 context", "mean": "mean over contexts", "best": "best context, chosen on the same samples",
     "best_held_out": "best context, chosen on the other half of the samples", "worst": "worst context",
-    "spread": "best minus worst", "spread_by_chance": "best minus worst if contexts made no difference",
+    "spread": "best minus worst",
+    "spread_by_chance": "best minus worst if contexts made no difference",
     "baseline": "no retrieval", "top_1_minus_baseline": "top-1 minus no retrieval",
 }  # fmt: skip
 
