@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 SERIES = 7
@@ -64,6 +65,13 @@ def _svg(figure: Any, alt: str) -> str:
     opening = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {size[1]} {size[2]}" '
     opening += f'style="width: 100%; max-width: {width:.0f}px; height: auto" xmlns:xlink="http://www.w3.org/1999/xlink" xmlns="http://www.w3.org/2000/svg">'
     return re.sub(r"<svg[^>]*>", lambda _: opening, text, count=1).strip()
+
+
+def standalone(svg: str) -> str:
+    """The plot as a file of its own: with the page's colours, light and dark."""
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    colours = style[: style.index("\n* {")].replace(":root", "svg")
+    return svg.replace(">", f"><style>{colours}</style>", 1) + "\n"
 
 
 def hash_text(text: str) -> int:
