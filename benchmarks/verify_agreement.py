@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from verify_corpus import GOLDS, restyle
@@ -50,6 +51,11 @@ def pairs_of(golds: list[str], others: int, rng: random.Random) -> list[tuple[st
     return found
 
 
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    with open(name, encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
 def main() -> None:
     """Compare, print each disagreement and the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     rng = random.Random(0)
-    sets = {Path(name).stem: [json.loads(line) for line in open(name)] for name in options.files}
+    sets = {Path(name).stem: list(_rows(name)) for name in options.files}
     golds = {name: sorted({str(row["answer"]) for row in rows}) for name, rows in sets.items()} or GOLDS
     counts = {}
     for name, all_golds in golds.items():

@@ -7,9 +7,11 @@ try to hang, crash or fool a verifier; none of them holds the gold answer it is 
 import random
 from dataclasses import dataclass
 
+# ruff: noqa: E501
+
 GSM8K = ["18", "3", "70000", "540", "20", "64", "260", "1,200", "2.5", "15.75", "0", "1000000", "33,750", "7.50", "-4"]
 AIME = ["000", "007", "025", "073", "104", "204", "371", "540", "699", "809", "902", "999"]
-AMC = ["A", "B", "C", "D", "E", r"\textbf{(C)}", "142", "36", "\\frac{3}{7}", "13.5", "2\\sqrt{3}", "144"]
+AMC = ["A", "B", "D", "E", r"\textbf{(C)}", "142", "36", "\\frac{3}{7}", "13.5", "2\\sqrt{3}", "144"]
 MATH = [
     r"\frac{14}{3}", r"\dfrac{1}{2}", r"-\frac{5}{8}", r"\frac{\pi}{6}", r"3\sqrt{13}", r"2+\sqrt{3}", r"\sqrt[3]{4}",
     r"\left( 3, \frac{\pi}{2} \right)", r"(1, -2, 4)", r"[-2, 7]", r"(0, \infty)", r"(-\infty, 2] \cup [5, \infty)",
@@ -77,7 +79,7 @@ def ordinary(count: int, seed: int = 0, group: int = 8) -> list[Row]:
                 continue
             right = rng.random() < ability
             answer = restyle(gold, rng) if right else rng.choice(wrong)
-            kind = "right" if right or answer == gold else "wrong"
+            kind = "right" if right or answer.lstrip("0") == gold.lstrip("0") else "wrong"
             close = rng.choice(["So the answer is $\\boxed{%s}$.", "Therefore \\boxed{%s}", "\\[ \\boxed{%s} \\]"])
             rows.append(Row(gold, f"{text} {close % answer}", kind))
     return rows[:count]
@@ -98,7 +100,9 @@ def hostile(seed: int = 0) -> list[Row]:
         "B",
         "x = 5",
     ]
-    rows = [Row(rng.choice(golds), f"So we get $\\boxed{{{body}}}$.", "hostile") for body in bodies]
+    relations = [r"x^2 + y^2 = 25", r"3x - 2y = 7", r"x \ge 4", r"(0, \infty)", r"-2 < x < 5"]
+    pairs = [(rng.choice(golds), body) for body in bodies] + [(rng.choice(relations), body) for body in _solve()]
+    rows = [Row(gold, f"So we get $\\boxed{{{body}}}$.", "hostile") for gold, body in pairs]
     return rows + [Row(rng.choice(golds), text, "hostile") for text in _texts(rng)]
 
 
@@ -197,6 +201,15 @@ def _endless(rng: random.Random) -> list[str]:
     return found
 
 
+def _solve() -> list[str]:
+    """Equations and inequalities, which a verifier may try to solve."""
+    sides = [
+        r"x^x + y^y", r"\sin(x) + x^7 \cos(y^2)", r"e^{x^2} + \ln(y + 3)", r"x^9 - 3x^7y^2 + 11x^5 - xy^4 + 2x",
+        r"\sqrt{x + \sqrt{y + \sqrt{x}}}", r"|x^3 - |y^2 - |x - 1|||", r"\tan(x + y) \cdot 2^{x}", r"\lfloor x^2 \rfloor y",
+    ]  # fmt: skip
+    return [f"{left} {sign} {right}" for left in sides for right in ("17", "xy", r"\sqrt{x}") for sign in ("=", "<")]
+
+
 def _long(rng: random.Random) -> list[str]:
     found = []
     for size in (40, 200, 900, 20_000):
@@ -244,12 +257,13 @@ def _broken(rng: random.Random) -> list[str]:
         "$",
     ]
     found = ["".join(rng.choices(pieces, k=rng.randint(3, 30))).replace("{", "\\{") for _ in range(30)]
-    return found + [
+    found += [
         "__import__('os').system('true')", "lambda: 0", "\\input{/etc/passwd}", "\\def\\x{\\x\\x}\\x", "%s%s%s%n", "", " ",
         "\\boxed{}", "\\boxed{\\boxed{}}", "\\\\", "\\", "^^^^", "____", "7^", "\\frac{7}", "\\sqrt", "\\left(7",
         "7\\right)", "\\begin{matrix} 7", "\\end{pmatrix}", "NaN", "\\infty - \\infty", "\\frac{0}{0}", "\\frac{1}{0}",
         "0^0 \\cdot \\infty", "None", "True", "null", "\\emptyset", "\\mathbb{R}", "(-\\infty, \\infty)", "?", "\\ldots",
     ]  # fmt: skip
+    return found
 
 
 def _texts(rng: random.Random) -> list[str]:

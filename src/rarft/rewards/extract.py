@@ -10,6 +10,7 @@ TAIL = 262_144
 """Only this many characters at the end of a completion are read (about twice 32,768 tokens)."""
 
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _PHRASE = re.compile(
     r"""(?:\b(?:final|correct)\s+(?:answer|result)|\b(?:the|my|our)\s+(?:final\s+)?answer|(?<![a-z])answer(?=\s*:))
         (?:\s+to\s+[^.:\n]{1,80}?)?
@@ -48,7 +49,21 @@ def last_box(text: str) -> str | None:
     if content is None:
         return None
     inside = text[content[0] : content[1]]
-    return re.sub(r"\\(?:boxed|fbox)\s*(?=\{)", "", inside).strip()
+    nested = _BOX.match(inside.strip()) is not None
+    inside = _BOX.sub("", inside).strip()
+    return _without_braces(inside) if nested else inside
+
+
+def _without_braces(text: str) -> str:
+    """`{5}` as `5`: what a box right inside a box leaves."""
+    if not (text.startswith("{") and text.endswith("}")):
+        return text
+    depth = 0
+    for match in _BRACES.finditer(text, 0, len(text) - 1):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth == 0:
+            return text  # the first brace closes before the end
+    return text[1:-1].strip()
 
 
 def closing_phrase(text: str) -> str | None:

@@ -8,6 +8,7 @@ import math
 
 from latex2sympy2_extended.logic import And
 from sympy import (
+    Abs,
     Basic,
     Derivative,
     Eq,
@@ -17,6 +18,8 @@ from sympy import (
     Limit,
     MatrixBase,
     MatrixExpr,
+    Max,
+    Min,
     Mul,
     Number,
     NumberSymbol,
@@ -28,9 +31,16 @@ from sympy import (
     Symbol,
     Tuple,
     UnevaluatedExpr,
+    ceiling,
     factorial,
+    floor,
+    im,
+    log,
+    re,
+    sign,
 )
 from sympy.core.function import Function
+from sympy.functions.elementary.trigonometric import InverseTrigonometricFunction, TrigonometricFunction
 from sympy.logic.boolalg import BooleanAtom
 
 from rarft.rewards.base import TooLarge
@@ -40,6 +50,9 @@ MAX_DIGITS = 2000.0
 MAX_NODES = 1500
 """Nodes of an expression tree."""
 TASKS = (Sum, Product, Integral, Limit, Derivative)
+
+TAME = (Abs, TrigonometricFunction, InverseTrigonometricFunction, floor, ceiling, re, im, sign, Max, Min)
+"""Functions whose values are no larger than their arguments, or bounded."""
 
 
 def refuse_large(expr: Basic) -> None:
@@ -81,7 +94,9 @@ def _digits(expr: object, budget: list[int]) -> float:
         elif isinstance(expr, factorial):
             n = _value(expr.args[0], parts[0])
             size = n * math.log10(n + 1)
-        elif isinstance(expr, Function) and len(parts) >= 1:  # exp, gamma, binomial, sinh: at most exponential
+        elif isinstance(expr, log):
+            size = math.log10(1 + 3 * size)
+        elif isinstance(expr, Function) and parts and not isinstance(expr, TAME):  # at most exponential, as gamma is
             size = _value(expr.args[0], parts[0]) if expr.args[0].is_number else parts[0]
     else:
         return 0.0
@@ -106,13 +121,13 @@ def is_answer(gold: Basic, given: Basic) -> bool:
     value = _solved_value(gold)
     if value is not None and _is_chain(given):
         return _solves(value, _sides(given))
-    return _literal(given) or not _literal(gold)
+    return is_literal(given) or not is_literal(gold)
 
 
 def _solves(value: Basic, sides: list[Basic]) -> bool:
     """Whether an equation states an unknown's value, as x = 5 or 5 = x does and x + 3 = 8 does not."""
     unknown, stated = (sides[-1], sides[0]) if isinstance(sides[-1], Symbol) else (sides[0], sides[-1])
-    return isinstance(unknown, Symbol) and not stated.free_symbols and (_literal(stated) or not _literal(value))
+    return isinstance(unknown, Symbol) and not stated.free_symbols and (is_literal(stated) or not is_literal(value))
 
 
 def differ(gold: Basic, given: Basic) -> bool:
@@ -158,7 +173,7 @@ def _sides(expr: Basic) -> list[Basic]:
 
 def _consistent(sides: list[Basic]) -> bool:
     """Whether the plain numbers in an equation chain are all the same number."""
-    numbers = [side for side in sides if _literal(side) and isinstance(side, Number)]
+    numbers = [side for side in sides if is_literal(side) and isinstance(side, Number)]
     return all(abs(float(a) - float(numbers[-1])) <= 1e-2 * max(1.0, abs(float(a))) for a in numbers)
 
 
@@ -169,27 +184,27 @@ def _solved_value(gold: Basic) -> Basic | None:
     return None
 
 
-def _literal(expr: Basic) -> bool:
+def is_literal(expr: Basic) -> bool:
     r"""Whether `expr` is a number as one writes an answer (5, -0.5, 3/4, 50\%, 3 \times 10^8), or made up of such."""
     if isinstance(expr, Number):
         return True
     if isinstance(expr, Symbol):
         return expr.name.strip().lstrip("-+").replace(".", "", 1).replace(",", "").isdigit()
     if isinstance(expr, UnevaluatedExpr):
-        return _literal(expr.args[0])
+        return is_literal(expr.args[0])
     if isinstance(expr, Pow):
         base, exponent = expr.args
         return (base == 10 and exponent.is_Integer is True) or (exponent == -1 and isinstance(base, Number))
     if isinstance(expr, Mul):
-        return all(_literal(arg) for arg in expr.args) and sum(_counts(arg) for arg in expr.args) <= 1
+        return all(is_literal(arg) for arg in expr.args) and sum(_counts(arg) for arg in expr.args) <= 1
     if isinstance(expr, Eq):
-        return _literal(expr.rhs)
+        return is_literal(expr.rhs)
     if isinstance(expr, And):
-        return bool(expr._unsorted_args) and _is_chain(expr) and _literal(_sides(expr)[-1])
+        return bool(expr._unsorted_args) and _is_chain(expr) and is_literal(_sides(expr)[-1])
     if isinstance(expr, MatrixBase):
-        return all(_literal(entry) for entry in expr.flat())
+        return all(is_literal(entry) for entry in expr.flat())
     if isinstance(expr, (Set, Tuple)):
-        return all(_literal(arg) for arg in expr.args if not isinstance(arg, BooleanAtom))
+        return all(is_literal(arg) for arg in expr.args if not isinstance(arg, BooleanAtom))
     return False
 
 

@@ -31,6 +31,8 @@ _BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\\pi)(?![a-zA-Z])")
 _FONT = re.compile(r"\\(?:text|mathrm|mathbf|mathsf|mathit|boldsymbol)(?:bf|it|rm|sf|normal)?\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?([A-J])(?:\)?[.:]?|(?:\)[.:]?|[.:])\s*(?![.:)])(\S.*))", re.DOTALL)
 _OPTION_LABEL = re.compile(r"\([A-J]\)|\b[A-J][).:]|\bor\b|\band\b|\bnot\b", re.IGNORECASE)
+_COMPUTED = re.compile(r"\\(?:[dt]?binom|choose|gcd|det|log|ln|lg|max|min)(?![a-zA-Z])|lcm|vmatrix|\bmod(?![a-z])")
+"""What the parser computes by itself, so that the parsed expression no longer shows it."""
 _TEXT_GROUP = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}")
 _HEDGE = re.compile(
     r"(?<![A-Za-z0-9^_/{.-])[0-9]|\b(?:or|and|not|either|neither|maybe|perhaps|but|if|unless|possibly)\b", re.IGNORECASE
@@ -128,7 +130,8 @@ class MathReward(Reward):
             return float(number == target)
         if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
             return 1.0
-        if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > max(MAX_DEPTH, _depth(expected)):
+        deepest = max(MAX_DEPTH, _depth(expected))
+        if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > deepest or given.count("|") > 2 * deepest:
             return 0.0
         return None
 
@@ -157,11 +160,11 @@ class MathReward(Reward):
         if not math_guard.small(expected):
             return 0.0  # only an identical answer can be right, and shortcut has seen that it is not
         math_guard.refuse_large(given)
-        if (
-            not math_guard.is_answer(expected, given)
-            or _contradicts(text)
-            or _echoes(text, str(extra.get("question") or ""))
-        ):
+        if math_guard.is_literal(expected) and _COMPUTED.search(text) and not _COMPUTED.search(clean_gold(gold)):
+            return 0.0
+        if not math_guard.is_answer(expected, given) or _contradicts(text):
+            return 0.0
+        if _echoes(text, str(extra.get("question") or "")):
             return 0.0
         if math_guard.differ(expected, given):
             return 0.0
