@@ -160,7 +160,7 @@ def judge_retrievers(runs: list[Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def curves(runs: list[Run]) -> dict[str, list[tuple[float, float]]]:
+def curves(runs: list[Run]) -> dict[str, list[tuple[int, float]]]:
     """Figure 3: held-out accuracy by step, mean over seeds, for GRPO and RA-GRPO."""
     out = {}
     for name in ("grpo", "ra-grpo"):

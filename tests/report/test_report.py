@@ -140,17 +140,23 @@ def test_baseline_arm_can_be_chosen(run: Path, tmp_path: Path) -> None:
         report(ReportConfig(runs=[str(run)], baseline="nobody"), tmp_path / "other")
 
 
-def test_retriever_of_an_arm(run: Path, tmp_path: Path) -> None:
+def test_retrievers_and_audits(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     stage = copy / "retriever-scores"
     stage.mkdir()
     manifest = json.loads((copy / "ra-rft" / "manifest.json").read_text()) | {"stage": "evaluate-retriever"}
     write_json(stage / "manifest.json", manifest)
+    audit = copy / "audit"
+    audit.mkdir()
+    write_json(audit / "manifest.json", manifest | {"stage": "audit"})
+    kappa = {"value": 0.7123, "low": 0.6, "high": 0.8}
+    comparison = {"a": "judge", "b": "likelihood", "n_pairs": 120, "kappa": kappa, "auc_a_for_b": None}
+    write_json(audit / "audit.json", {"labelers": [{"name": "judge", "pairs": 120}], "comparisons": [comparison]})
     interval = {"value": 0.91, "low": 0.85, "high": 0.95}
     write_json(stage / "scores.json", {"retrievers": {"retriever": {"R@1": interval}, "untuned": {"R@1": interval}}})
     recipe = json.loads((copy / "run.json").read_text())
-    recipe["order"].append("retriever-scores")
+    recipe["order"] += ["retriever-scores", "audit"]
     recipe["arms"][1]["retriever"] = "retriever-scores"
     write_json(copy / "run.json", recipe)
     loaded = load_runs([copy])[0]
@@ -160,6 +166,7 @@ def test_retriever_of_an_arm(run: Path, tmp_path: Path) -> None:
     assert headline_table(copy).splitlines()[3].endswith("0.91")
     text = (report(ReportConfig(runs=[str(copy)]), tmp_path / "report") / "report.html").read_text()
     assert '<section id="retrievers"' in text and "0.850 to 0.950" in text
+    assert '<section id="labels"' in text and "audit: comparisons" in text and "0.712" in text
 
 
 def test_bad_input(run: Path, tmp_path: Path) -> None:

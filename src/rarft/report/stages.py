@@ -125,7 +125,7 @@ def _audit_tables(stage: StageOutput, of: str) -> list[Table]:
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             head = list(rows[0])
             lines = [[metric_cell(row.get(name)) for name in head] for row in rows]
-            tables.append(Table(f"{stage.name}{of}: {title}", head, lines))
+            tables.append(Table(f"{stage.name}{of}: {title}", [name.replace("_", " ") for name in head], lines))
     return tables
 
 
