@@ -29,7 +29,7 @@ STAGES = {
     "audit": ("rarft.relevance.audit:audit", "compare labelers on the same pairs"),
     "train-retriever": ("rarft.retriever.train:train_retriever", "stage 2: train a retriever on the labels"),
     "index": ("rarft.retriever.index:index", "encode the traces into an index on disk"),
-    "retrieve": ("rarft.retriever.retrieve:retrieve", "the top-k traces for each problem"),
+    "retrieve": ("rarft.retriever.search:retrieve", "the top-k traces for each problem"),
     "evaluate-retriever": ("rarft.retriever.evaluate:evaluate_retriever", "R@k, MRR and nDCG on held-out labels"),
     "train": ("rarft.policy.train:train", "stage 3: train the policy by RL or SFT, with or without traces"),
     "evaluate": ("rarft.evaluation.evaluate:evaluate", "sample answers and score them"),
