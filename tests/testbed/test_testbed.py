@@ -19,7 +19,12 @@ from rarft.testbed.problems import DIFFICULTIES, compute, number_pool, numbers_o
 from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testbed
 
 SMALL = TestbedConfig(
-    n_warmup=300, n_train=200, n_eval=100, n_corpus=288, policy=PolicyInitConfig(hidden=32, layers=1, heads=2)
+    n_warmup=300,
+    n_drills=50,
+    n_train=200,
+    n_eval=100,
+    n_corpus=288,
+    policy=PolicyInitConfig(hidden=32, layers=1, heads=2),
 )
 
 
@@ -130,7 +135,13 @@ def test_files_are_what_other_stages_read(folder: Path):
     assert len(problems) == 100 and {"structure", "surface", "theme"} <= set(problems[0].extra)
     assert len(load_problems(str(folder / "train"))) == 200
     rows = pq.read_table(folder / "warmup" / "analogies.parquet").to_pylist()
-    asked = {p.id: p for p in load_problems(str(folder / "warmup"))}
+    asked = {p.id: p for p in load_problems(str(folder / "warmup")) if p.kind == "arithmetic"}
+    drills = [t for t in load_traces(str(folder / "warmup")) if t.kind == "sums"]
+    assert len(asked) == 300 and len(drills) == 50
+    for trace in drills:
+        said = re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)\.", trace.solution)
+        assert len(said) == 6 and said[-1][3] == trace.answer
+        assert all(f"{a} {op} {b}" in trace.problem and eval(f"{a} {op} {b}") == int(c) for a, op, b, c in said)
     assert 0.3 < len(rows) / len(asked) < 0.5
     for row in rows:
         same = traces[row["trace_id"]].extra["structure"] == asked[row["problem_id"]].extra["structure"]

@@ -63,7 +63,7 @@ class Numbers:
     value: int
 
 
-DIFFICULTIES = {"easy": Numbers(60, 300), "medium": Numbers(120, 600), "hard": Numbers(250, 2500)}
+DIFFICULTIES = {"easy": Numbers(40, 200), "medium": Numbers(120, 600), "hard": Numbers(250, 2500)}
 
 
 @dataclass(frozen=True)
@@ -240,6 +240,32 @@ def numbers_only_accuracy(names: tuple[str, ...], limits: Numbers) -> float:
             by_answer[answer] += w
         best += max(by_answer.values())
     return best
+
+
+def sums(names: tuple[str, ...], limits: Numbers) -> list[str]:
+    """Every single sum that a solution may need, as `12 + 5 = 17`, sorted."""
+    grid, answers = number_pool(names, limits)
+    found = set()
+    for (start, *operands), fits in zip(grid.tolist(), answers > 0, strict=True):
+        for column in np.flatnonzero(fits):
+            values = compute(names[column], start, operands)
+            assert values is not None
+            for a, op, n, b in zip(values, names[column], operands, values[1:], strict=False):
+                found.add(f"{a} {op} {n} = {b}")
+    return sorted(found)
+
+
+def drill(every: Sequence[str], count: int, drill_id: str, rng: random.Random) -> tuple[Problem, Trace]:
+    """An exercise of `count` plain sums; its answer is the last result."""
+    chosen = [rng.choice(every) for _ in range(count)]
+    asked = ", ".join(text.split(" = ")[0] for text in chosen)
+    answer = chosen[-1].split(" = ")[1]
+    question = f"Work out {asked}."
+    solution = " ".join([*(f"{text}." for text in chosen), f"\\boxed{{{answer}}}"])
+    return (
+        Problem(drill_id, question, answer, kind="sums", source="testbed"),
+        Trace(drill_id, question, solution, answer, kind="sums", source="testbed"),
+    )
 
 
 def surfaces(role: str, themes: Sequence[Theme], rng: random.Random) -> list[Surface]:

@@ -31,10 +31,12 @@ from rarft.testbed.problems import (
     Item,
     Surface,
     choose_themes,
+    drill,
     make_item,
     number_pool,
     numbers_only_accuracy,
     structures,
+    sums,
     surfaces,
     vocabulary,
 )
@@ -47,7 +49,7 @@ class PolicyInitConfig(Config):
     """Width of the residual stream."""
     layers: int = 4
     """Transformer blocks."""
-    heads: int = 6
+    heads: int = 3
     """Attention heads."""
     context: int = 512
     """Longest sequence, in tokens; a token is a word, a number or a mark."""
@@ -70,14 +72,18 @@ class TestbedConfig(Config):
     split: Literal["surface", "structure", "both"] = "surface"
     """What evaluation has that warm-up and RL have not: new surfaces, new structures (a quarter of all), or both."""
     difficulty: Literal["easy", "medium", "hard"] = "easy"
-    """Size of the numbers: start up to 60, 120 or 250; values on the way up to 300, 600 or 2500."""
-    n_warmup: int = 12_000
-    """Warm-up problems."""
-    n_train: int = 2000
+    """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
+    n_warmup: int = 10_000
+    """Warm-up word problems."""
+    n_drills: int = 5000
+    """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
+    drill_sums: int = 6
+    """Sums per exercise."""
+    n_train: int = 640
     """RL problems."""
     n_eval: int = 200
     """Evaluation problems."""
-    n_corpus: int = 720
+    n_corpus: int = 432
     """Corpus traces."""
     warmup_unrelated: float = 0.25
     """Share of warm-up problems shown with a demonstration of another structure."""
@@ -104,15 +110,23 @@ def testbed(config: TestbedConfig, work: Work) -> None:
     found = find_leaks(made, config.split)
     if found:
         raise RuntimeError(f"the generated splits leak: {found[0]}")
-    for part in ("warmup", "train", "eval", "corpus"):
+    limits = DIFFICULTIES[config.difficulty]
+    names = tuple(sorted({item.structure for items in made.values() for item in items}))
+    for part, items in made.items():
+        problems = [item.problem(f"{part}-{i:05d}") for i, item in enumerate(items)]
+        traces = [item.trace(f"{part}-{i:05d}") for i, item in enumerate(items)]
+        if part == "warmup":
+            rng, every = random.Random(config.seed + 2), sums(names, limits)
+            for i in range(config.n_drills):
+                problem, trace = drill(every, config.drill_sums, f"drill-{i:05d}", rng)
+                problems.append(problem)
+                traces.append(trace)
         folder = work.path / part
         folder.mkdir(exist_ok=True)
-        items = list(enumerate(made[part]))
-        write_jsonl(folder / "traces.jsonl", (item.trace(f"{part}-{i:05d}") for i, item in items))
+        write_jsonl(folder / "traces.jsonl", traces)
         if part != "corpus":
-            write_jsonl(folder / "problems.jsonl", (item.problem(f"{part}-{i:05d}") for i, item in items))
+            write_jsonl(folder / "problems.jsonl", problems)
     write_demonstrations(config, made["warmup"], work.path / "warmup" / "analogies.parquet")
-    limits = DIFFICULTIES[config.difficulty]
     parameters = save_initial_policy(
         work.path / "policy-init",
         vocabulary(),
@@ -120,7 +134,6 @@ def testbed(config: TestbedConfig, work: Work) -> None:
         **config.policy.model_dump(),
         seed=config.seed,
     )
-    names = tuple(sorted({item.structure for items in made.values() for item in items}))
     work.results |= {f"n_{part}": len(items) for part, items in made.items()}
     work.results |= {
         "n_structures": len(names),
