@@ -113,7 +113,7 @@ def curves(series: Mapping[str, Line], *, xlabel: str, ylabel: str, alt: str, ze
     for number, (label, (x, y)) in enumerate(series.items()):
         few = len(x) <= 25
         axes.plot(
-            x, y, color=colour(number), linewidth=1.6, label=label,
+            x, y, color=colour(number), linewidth=1.6, label=label, linestyle="-" if number < SERIES else "--",
             marker=MARKERS[number % len(MARKERS)] if few else None, markersize=4,
         )  # fmt: skip
     axes.set_xlabel(xlabel, color=FAINT, fontsize=8)
