@@ -186,7 +186,7 @@ def load_encoder(
     )
     if found is not None and settings.type != found.type:
         raise InputError(f"{name}: was trained as a {found.type} retriever; it cannot be loaded as {settings.type}")
-    with _quiet():
+    with quiet():
         try:
             model = _load_model(resolve_model(name), settings.type, dim, seed, device)
         except (OSError, ValueError) as error:
@@ -252,21 +252,25 @@ def _unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the loading bars and notes of transformers, which are of no use to who runs a stage."""
+def quiet() -> Iterator[None]:
+    """Silence the bars and notes of the libraries, which are of no use to who runs a stage."""
     import logging
 
+    import datasets
     from transformers.utils import logging as transformers_logging
 
     bars = transformers_logging.is_progress_bar_enabled()
-    logger = logging.getLogger("sentence_transformers")
-    level = logger.level
+    loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers")]
+    levels = [logger.level for logger in loggers]
     transformers_logging.disable_progress_bar()
-    logger.setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
         if bars:
             transformers_logging.enable_progress_bar()

@@ -2,8 +2,8 @@
 
 Two statements are *near-identical* when one of these holds, after LaTeX, case, spacing and punctuation are levelled:
   1. same text: they agree letter by letter;
-  2. same template: with every number taken as `#`, at least 60 % of their distinct word triples are shared. This finds
-     other numbers, another name or a few other words in the same statement;
+  2. same template: with every number taken as `#`, every name as `@` and one pronoun for all, at least 60 % of their
+     distinct word triples are shared. This finds other numbers, another name or a few other words in one statement;
   3. same story: they hold the same numbers (words such as "three" included), and of the shorter one's content words
      (stop words left out, endings cut) half are shared where at least three different numbers agree, 70 % where two
      do. This finds a paraphrase with its sentences or words moved.
@@ -58,6 +58,10 @@ class Signature:
     words: frozenset[str]
 
 
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?!\w)")
+_PRONOUNS = {"she": "he", "her": "his", "hers": "his", "him": "his", "herself": "himself"}
+
+
 def tokens(text: str) -> list[str]:
     """Words, numbers (as digits) and math signs of a statement, levelled."""
     text = unicodedata.normalize("NFKC", text).lower()
@@ -70,10 +74,11 @@ def tokens(text: str) -> list[str]:
 def signature(text: str) -> Signature:
     """The signature of a problem statement."""
     found = tokens(text)
-    masked = ["#" if t[0].isdigit() else t for t in found]
+    names = {name.lower() for name in _NAME.findall(text)}
+    masked = ["#" if t[0].isdigit() else "@" if t in names else _PRONOUNS.get(t, t) for t in found]
     padded = ["", *masked, ""] if masked else []
     numbers = sorted(t for t in found if t[0].isdigit())
-    words = {_stem(t) for t in masked if t.isalpha() and t not in _STOP}
+    words = {_stem(t) for t in found if t.isalpha() and t not in _STOP}
     triples = frozenset(tuple(padded[i : i + 3]) for i in range(len(padded) - 2))
     return Signature("".join(found), triples, tuple(numbers), frozenset(words))
 

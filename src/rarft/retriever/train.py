@@ -20,12 +20,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from rarft.artifacts import Work, stage
+from rarft.artifacts import Work, stage, write_json
 from rarft.config import Config, Input
 from rarft.data import Problem, Trace, load_problems, load_traces
-from rarft.errors import InputError
 from rarft.progress import log
-from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, trace_text, write_settings
+from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
 from rarft.retriever.similar import near_duplicate_groups, tokens
 
@@ -129,10 +128,11 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
         f"training on {len(train_ids)} problems, holding out {len(held_ids)}; loss {work.results['loss']}, "
         f"{config.type}, trace part: {config.part}"
     )
-    best, tokens_in = _fit(config, work, encoder, problems, traces, labels, train_ids, held_ids, use_kl)
+    with quiet():
+        best, tokens_in = _fit(config, work, encoder, problems, traces, labels, train_ids, held_ids, use_kl)
+        encoder.model.save_pretrained(str(work.path), create_model_card=False)
     work.results |= best
     work.ledger.add(tokens_in=tokens_in)
-    encoder.model.save_pretrained(str(work.path), create_model_card=False)
     settings = replace(
         encoder.settings,
         base_model=config.base_model,
@@ -304,9 +304,4 @@ def _step_of(checkpoint: str | None, default: int) -> int:
 
 
 def _write_held_out(folder: Path, ids: list[str]) -> None:
-    from rarft.artifacts import write_json
-
     write_json(folder / "held_out.json", ids)
-
-
-__all__ = ["InputError", "TrainRetrieverConfig", "draw", "fingerprint", "split", "train_retriever"]

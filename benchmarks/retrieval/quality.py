@@ -1,0 +1,211 @@
+"""How good the retriever is, on labels whose truth does not come from us or is known: CHAMP, the testbed, any labels.
+
+    python benchmarks/retrieval/quality.py champ --champ v0.json            # 270 competition problems, cross-validated
+    python benchmarks/retrieval/quality.py testbed                          # structure x surface, unseen surfaces
+    python benchmarks/retrieval/quality.py labels --problems P --traces T --labels L     # cross-validated
+
+CHAMP (Mao et al., 2024): people annotated the concepts of each problem; a trace is relevant where it shares one. Its
+file is `v0.json` of the package champ-dataset. Every fold trains on the pairs among its training problems only, and
+ranks all other problems' solutions for its held-out problems. Prints one table per arm; `--out` keeps it as JSON.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from rarft.artifacts import read_manifest
+from rarft.data import Problem, Trace, load_problems, load_traces, write_jsonl
+from rarft.retriever.encoder import load_encoder
+from rarft.retriever.evaluate import EvaluateRetrieverConfig, format_table, rank_by, relevant_traces
+from rarft.retriever.labels import read_labels
+from rarft.retriever.metrics import score_rankings
+from rarft.retriever.similar import near_duplicate_groups
+from rarft.retriever.train import TrainRetrieverConfig, train_retriever
+
+PAPER = {"multi": {"type": "multi-vector"}, "single": {"type": "single-vector"}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=["champ", "testbed", "labels"])
+    parser.add_argument("--champ", type=Path, help="v0.json of the package champ-dataset")
+    parser.add_argument("--problems"), parser.add_argument("--traces"), parser.add_argument("--labels")
+    parser.add_argument("--base-model", default="minilm")
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--per-problem", type=int, default=0, help="testbed: labelled traces per problem; 0: all")
+    parser.add_argument("--n-train", type=int, default=800, help="testbed: training problems")
+    parser.add_argument(
+        "--arm", action="append", default=[], help="name:field=value,field=value of the training config"
+    )
+    parser.add_argument("--set", default="", help="field=value,... for every arm")
+    parser.add_argument("--untuned", default="both", help="comma-separated parts for the untuned rows")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    arms = {name: parse(values) for name, _, values in (arm.partition(":") for arm in args.arm)}
+    with tempfile.TemporaryDirectory() as folder:
+        result = {"champ": champ, "testbed": testbed, "labels": labels}[args.data](args, arms, Path(folder))
+    print(format_table(result))
+    print(json.dumps(result["cost"]))
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def parse(text: str) -> dict[str, str]:
+    return dict(item.split("=", 1) for item in text.split(",") if item)
+
+
+def champ(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
+    data = json.loads(args.champ.read_text())["problems"]
+    problems, traces, concepts = [], [], []
+    for key, row in data.items():
+        steps = "\n".join(step["_text"] for step in row["solution"]["steps"])
+        problems.append(Problem(key, row["_text"], row["_answer"] or "-", source="champ"))
+        traces.append(Trace(f"t-{key}", row["_text"], steps, row["_answer"] or "-", source="champ"))
+        concepts.append({c for c in row["ch_list"] if c.startswith("C_")})
+    rows = [
+        {"problem_id": p.id, "trace_id": t.id, "relevant": bool(concepts[i] & concepts[j])}
+        for i, p in enumerate(problems)
+        for j, t in enumerate(traces)
+        if i != j
+    ]
+    return cross_validate(args, arms, folder, problems, traces, rows)
+
+
+def labels(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
+    import pyarrow.parquet as pq
+
+    path = Path(args.labels)
+    rows = pq.read_table(path / "labels.parquet" if path.is_dir() else path).to_pylist()
+    labelled = {row["problem_id"] for row in rows}
+    problems = [p for p in load_problems(args.problems) if p.id in labelled]
+    return cross_validate(args, arms, folder, problems, load_traces(args.traces), rows)
+
+
+def cross_validate(
+    args: argparse.Namespace, arms: dict, folder: Path, problems: list, traces: list, rows: list
+) -> dict:
+    """Folds by problem, near-duplicates in one; rankings of all folds are scored together."""
+    write_jsonl(folder / "problems.jsonl", problems)
+    write_jsonl(folder / "traces.jsonl", traces)
+    groups = near_duplicate_groups([p.question for p in problems])
+    order = sorted(set(groups))
+    random.Random(0).shuffle(order)
+    fold_of = {group: at % args.folds for at, group in enumerate(order)}
+    folds = np.array([fold_of[group] for group in groups])
+    own = {p.id: {f"t-{p.id}"} for p in problems}
+    all_labels = read_labels(write(folder / "all.jsonl", rows), problems, traces)
+    rankings: dict[str, dict] = {}
+    cost: dict[str, list] = {}
+    for fold in range(args.folds):
+        test = {p.id for p, f in zip(problems, folds, strict=True) if f == fold}
+        hidden = test | {t for p in test for t in own[p]}
+        kept = [row for row in rows if row["problem_id"] not in hidden and row["trace_id"] not in hidden]
+        file = write(folder / f"fold{fold}.jsonl", kept)
+        ids = np.array([i for i, p in enumerate(problems) if p.id in test])
+        for name, values in arms.items():
+            config = training(args, values, folder, file, held_out=0.0)
+            model = train_retriever(config, folder / f"{name}-{fold}")
+            cost.setdefault(name, []).append(read_manifest(model)["ledger"]["wall_seconds"])
+            rank(args, rankings, name, str(model), {}, problems, traces, all_labels, ids)
+    everyone = np.arange(len(problems))
+    baselines(args, rankings, problems, traces, all_labels, everyone)
+    return table(rankings, all_labels, everyone, problems, traces, cost)
+
+
+def testbed(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
+    from rarft.testbed.stage import TestbedConfig
+    from rarft.testbed.stage import testbed as make
+
+    bed = make(TestbedConfig(n_warmup=100, n_train=args.n_train), folder / "bed")
+    problems = load_problems(str(bed / "train"))
+    evaluation = load_problems(str(bed / "eval"))
+    traces = load_traces(str(bed / "corpus"))
+    rng = random.Random(0)
+
+    def oracle(of: list[Problem], per_problem: int) -> list[dict]:
+        return [
+            {"problem_id": p.id, "trace_id": t.id, "relevant": p.extra["structure"] == t.extra["structure"]}
+            for p in of
+            for t in (rng.sample(traces, per_problem) if per_problem else traces)
+        ]
+
+    write_jsonl(folder / "problems.jsonl", problems)
+    write_jsonl(folder / "traces.jsonl", traces)
+    file = write(folder / "labels.jsonl", oracle(problems, args.per_problem))
+    truth = read_labels(write(folder / "truth.jsonl", oracle(evaluation, 0)), evaluation, traces)
+    everyone = np.arange(len(evaluation))
+    rankings: dict[str, dict] = {}
+    cost: dict[str, list] = {}
+    for name, values in arms.items():
+        config = training(args, values, folder, file, held_out=0.0)
+        model = train_retriever(config, folder / name)
+        cost[name] = [read_manifest(model)["ledger"]["wall_seconds"]]
+        started = time.monotonic()
+        rank(args, rankings, name, str(model), {}, evaluation, traces, truth, everyone)
+        cost[name].append(time.monotonic() - started)
+    baselines(args, rankings, evaluation, traces, truth, everyone)
+    return table(rankings, truth, everyone, evaluation, traces, cost)
+
+
+def training(
+    args: argparse.Namespace, values: dict, folder: Path, labels: str, held_out: float
+) -> TrainRetrieverConfig:
+    fixed = {
+        "problems": str(folder / "problems.jsonl"),
+        "traces": str(folder / "traces.jsonl"),
+        "labels": labels,
+        "base_model": args.base_model,
+        "held_out": held_out,
+    }
+    return TrainRetrieverConfig.model_validate({**fixed, **parse(args.set), **values})
+
+
+def write(path: Path, rows: list[dict]) -> str:
+    write_jsonl(path, rows)
+    return str(path)
+
+
+def baselines(
+    args: argparse.Namespace, rankings: dict, problems: list, traces: list, labels: object, ids: object
+) -> None:
+    for part in args.untuned.split(","):
+        for name, kind in PAPER.items():
+            rank(
+                args,
+                rankings,
+                f"untuned {name}, {part}",
+                args.base_model,
+                {**kind, "part": part},
+                problems,
+                traces,
+                labels,
+                ids,
+            )
+    for name in ("bm25", "random"):
+        rank(args, rankings, name, name, {}, problems, traces, labels, ids)
+
+
+def rank(args, rankings, name, model, kind, problems, traces, labels, ids) -> None:  # type: ignore[no-untyped-def]
+    started = time.monotonic()
+    limits = {k: int(v) for k, v in parse(args.set).items() if k in ("query_tokens", "trace_tokens")}
+    retriever = model if model in ("bm25", "random") else load_encoder(model, **kind, **limits)
+    config = EvaluateRetrieverConfig(problems="-", traces="-", labels="-", retriever="-")
+    rankings.setdefault(name, {}).update(rank_by(retriever, problems, traces, labels, ids, config))
+    print(f"{name}: ranked {len(ids)} in {time.monotonic() - started:.1f}s", flush=True)
+
+
+def table(rankings: dict, labels, ids, problems: list, traces: list, cost: dict) -> dict:  # type: ignore[no-untyped-def]
+    truth = relevant_traces(labels, ids, problems, traces, guard=True)
+    scores = {name: score_rankings(truth, found) for name, found in rankings.items()}
+    found = {name: {metric: asdict(s) for metric, s in by.items()} for name, by in scores.items()}
+    return {"n_problems": len(truth), "n_traces": len(traces), "retrievers": found, "cost": cost}
+
+
+if __name__ == "__main__":
+    main()

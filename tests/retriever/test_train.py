@@ -1,0 +1,259 @@
+"""Training: it learns, splits cleanly, goes on after a kill, and starts from checkpoints of other libraries."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
+
+from rarft.artifacts import read_manifest
+from rarft.data import Problem, load_problems, load_traces
+from rarft.errors import InputError
+from rarft.retriever import TrainRetrieverConfig, train_retriever
+from rarft.retriever.encoder import load_encoder, read_settings
+from rarft.retriever.labels import Labels, read_labels
+from rarft.retriever.maxsim import top_traces
+from rarft.retriever.train import draw, fingerprint, split, unit_scores
+from rarft.retriever.trainer import HeldOutRecall, last_checkpoint
+
+
+def config(toy: dict[str, str], **changes: object) -> TrainRetrieverConfig:
+    values: dict[str, object] = {
+        "problems": toy["problems"],
+        "traces": toy["traces"],
+        "labels": toy["labels"],
+        "base_model": toy["model"],
+        "part": "solution",
+        "learning_rate": 3e-3,
+        "batch_size": 16,
+        "epochs": 15,
+        "held_out": 0.2,
+        "patience": 0,
+    }
+    return TrainRetrieverConfig.model_validate(values | changes)
+
+
+def recall(folder: Path | str, toy: dict[str, str], **kind: str) -> float:
+    """R@1 on problems that training never saw."""
+    rng = np.random.default_rng(9)
+    encoder = load_encoder(str(folder), **kind)
+    questions = [
+        " ".join([*rng.choice(SURFACES, 5), PROBLEM_WORDS[s], *rng.choice(SURFACES, 3)]) for s in STRUCTURES * 5
+    ]
+    traces = load_traces(toy["traces"])
+    best, _ = top_traces(encoder.encode_problems(questions), [encoder.encode_traces(traces)], 1)
+    found = [TRACE_WORDS[s] in traces[i].solution for s, i in zip(STRUCTURES * 5, best[:, 0], strict=True)]
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("kind", ["multi-vector", "single-vector"])
+def test_learns_what_the_labels_say(kind: str, toy: dict[str, str], tmp_path: Path) -> None:
+    before = recall(toy["model"], toy, type=kind)
+    folder = train_retriever(config(toy, type=kind, epochs=25), tmp_path / "out")
+    results = read_manifest(folder)["results"]
+    assert recall(folder, toy) >= 0.9 > 0.5 > before
+    assert results["held_out_r@1"] >= 0.9 > results["held_out_r@1_before"]
+    assert results["n_held_out_problems"] == 14
+    settings = read_settings(folder)
+    assert settings is not None and settings.type == kind
+    problems = load_problems(toy["problems"])
+    held = json.loads((folder / "held_out.json").read_text())
+    trained = {p.id for p in problems if fingerprint(p.question) in settings.trained_on}
+    assert not trained & set(held) and len(trained) == len(problems) - 14
+    assert not (folder / "scratch").exists()
+
+
+def test_graded_scores_train_by_kl(toy: dict[str, str], tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in Path(toy["labels"]).read_text().splitlines()]
+    rng = np.random.default_rng(0)
+    for row in rows:
+        row["score"] = -2 + 1.5 * row["score"] + 0.1 * rng.standard_normal()
+    labels = tmp_path / "graded.jsonl"
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = train_retriever(config(toy, labels=str(labels), negatives=5, epochs=25), tmp_path / "out")
+    assert read_manifest(folder)["results"]["loss"] == "kl"
+    assert recall(folder, toy) >= 0.7 > 0.5 > recall(toy["model"], toy)
+
+
+def test_same_seed_same_weights(toy: dict[str, str], tmp_path: Path) -> None:
+    found = [
+        train_retriever(config(toy, epochs=2, seed=seed), tmp_path / f"out{i}") / "model.safetensors"
+        for i, seed in enumerate([1, 1, 2])
+    ]
+    first, second, third = (path.read_bytes() for path in found)
+    assert first == second != third
+
+
+def test_goes_on_after_an_interruption(toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train_retriever(config(toy, epochs=6), tmp_path / "whole")
+    measure, calls = HeldOutRecall.measure, []
+
+    def breaks(self: HeldOutRecall) -> float:
+        calls.append(1)
+        if len(calls) == 5:  # before training, then three epochs
+            raise KeyboardInterrupt
+        return measure(self)
+
+    monkeypatch.setattr(HeldOutRecall, "measure", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        train_retriever(config(toy, epochs=6), tmp_path / "broken")
+    monkeypatch.setattr(HeldOutRecall, "measure", measure)
+    folder = train_retriever(config(toy, epochs=6), tmp_path / "broken")
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    steps = [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+@pytest.mark.slow
+def test_goes_on_after_kill_9(toy: dict[str, str], tmp_path: Path) -> None:
+    code = (
+        "import sys, json; from rarft.retriever import *; "
+        "train_retriever(TrainRetrieverConfig(**json.loads(sys.argv[1])), sys.argv[2])"
+    )
+    values = config(toy, epochs=40).model_dump_json()
+    whole = train_retriever(config(toy, epochs=40), tmp_path / "whole")
+    process = subprocess.Popen([sys.executable, "-c", code, values, str(tmp_path / "broken")])
+    checkpoints = tmp_path / ".broken.partial" / "scratch" / "checkpoints"
+    while not any(checkpoints.glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "broken").exists()
+    folder = train_retriever(config(toy, epochs=40), tmp_path / "broken")
+    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-10").mkdir()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
+    assert not (tmp_path / "checkpoint-10").exists()
+
+
+def test_stops_early_and_keeps_the_best(toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter([0.1, 0.3, 0.6, 0.5, 0.4, 0.9, 0.9])
+    monkeypatch.setattr(HeldOutRecall, "measure", lambda self: next(values))
+    folder = train_retriever(config(toy, patience=2), tmp_path / "out")
+    results = read_manifest(folder)["results"]
+    per_epoch = -(-results["n_train_problems"] // 16)
+    assert results["held_out_r@1"] == 0.6 and results["held_out_r@1_before"] == 0.1
+    assert (results["best_step"], results["steps"]) == (2 * per_epoch, 4 * per_epoch)
+
+
+def test_near_duplicates_stay_on_one_side() -> None:
+    texts = [f"{a} has {n} {b} and {n + len(b)} {c}, then sells {n + len(c)} {b} at the {c} fair. What is left?"
+             for a, b, c in [("Tom", "apples", "pears"), ("Ann", "toys", "pencils"), ("Eva", "coins", "stamps"),
+                             ("Max", "seashells", "jars"), ("Ida", "nut", "figs")] for n in (5, 17, 40)]  # fmt: skip
+    problems = [Problem(str(i), text, "1") for i, text in enumerate(texts)]
+    n = len(problems)
+    labels = Labels(np.arange(n), np.zeros(n, int), np.ones(n, bool), np.ones(n), False)
+    for seed in range(5):
+        train, held = split(problems, labels, 0.4, 100, seed)
+        assert set(train) | set(held) == set(range(n)) and not set(train) & set(held)
+        assert {i // 3 for i in held.tolist()} & {i // 3 for i in train.tolist()} == set()
+        assert 3 <= len(held) <= 6
+    assert len(split(problems, labels, 0.0, 100, 0)[1]) == 0
+
+
+def test_draws_only_labelled_traces(toy: dict[str, str]) -> None:
+    problems, traces = load_problems(toy["problems"]), load_traces(toy["traces"])
+    labels = read_labels(toy["labels"], problems, traces)
+    ids = np.arange(30)
+    rows = draw(labels, ids, config(toy, positives=2, negatives=3, epochs=2), use_kl=False)
+    assert sorted(row["problem"] for row in rows[:30]) == list(range(30))
+    for row in rows:
+        good = [trace % 6 == row["problem"] % 6 for trace in row["traces"]]
+        assert good == [True] * 2 + [False] * 3
+    drawn = [row["traces"][0] for row in rows if row["problem"] == 0]
+    assert len(rows) == 60 and len(drawn) == 2
+
+
+def test_unit_scores() -> None:
+    labels = Labels(np.array([0, 0, 0, 1, 1]), np.arange(5), np.ones(5, bool), np.array([-4, -2, -3, 7, 7.0]), True)
+    assert unit_scores(labels).tolist() == [0, 1, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("layout", ["pylate", "stanford"])
+def test_continues_colbert_checkpoints(layout: str, toy: dict[str, str], tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / layout
+    shutil.copytree(toy["model"], folder)
+    weight = torch.nn.init.orthogonal_(torch.empty(16, 32))
+    if layout == "pylate":
+        dense = folder / "1_Dense"
+        dense.mkdir()
+        save_file({"linear.weight": weight}, dense / "model.safetensors")
+        (dense / "config.json").write_text(
+            json.dumps(
+                {
+                    "in_features": 32,
+                    "out_features": 16,
+                    "bias": False,
+                    "activation_function": "torch.nn.modules.linear.Identity",
+                }
+            )
+        )
+        modules = [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
+        ]
+        (folder / "modules.json").write_text(json.dumps(modules))
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 63, "do_lower_case": False}))
+        (folder / "config_sentence_transformers.json").write_text(
+            json.dumps(
+                {
+                    "model_type": "ColBERT",
+                    "query_prefix": "[unused0]",
+                    "document_prefix": "[unused1]",
+                    "query_length": 24,
+                    "document_length": 48,
+                    "attend_to_expansion_tokens": False,
+                    "skiplist_words": [".", ","],
+                    "similarity_fn_name": "MaxSim",
+                }
+            )
+        )
+    else:
+        weights = {f"bert.{key}": value for key, value in load_file(folder / "model.safetensors").items()}
+        save_file({**weights, "linear.weight": weight}, folder / "model.safetensors", metadata={"format": "pt"})
+        settings = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
+        (folder / "config.json").write_text(json.dumps(settings))
+        (folder / "artifact.metadata").write_text(json.dumps({"query_maxlen": 24, "doc_maxlen": 48}))
+    encoder = load_encoder(str(folder), dim=8)
+    assert encoder.encode_problems(["abone thingpu"])[0].shape[1] == 16  # its own projection, none of ours
+    trained = train_retriever(config(toy, base_model=str(folder), epochs=2), tmp_path / "out")
+    assert load_encoder(str(trained)).encode_problems(["abone"])[0].shape[1] == 16
+
+
+def test_bad_input(toy: dict[str, str], tmp_path: Path) -> None:
+    def labelled(rows: list[dict]) -> str:
+        path = tmp_path / "labels.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(path)
+
+    row = {"problem_id": "p0", "trace_id": "t0", "relevant": True}
+    for rows, message in [
+        ([row | {"trace_id": "t999"}], "row 1: trace 't999'"),
+        ([row, {"problem_id": "p1", "trace_id": "t0"}], "row 2: column `relevant`"),
+        ([row | {"problem_id": "nobody"}], "none of the given problems"),
+        ([row | {"relevant": False}], "no pair is relevant"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            train_retriever(config(toy, labels=labelled(rows)), tmp_path / "out")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no \.safetensors weights"):
+        train_retriever(config(toy, base_model=str(empty)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
