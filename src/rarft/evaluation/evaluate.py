@@ -264,7 +264,7 @@ class _Policy:
         ]
         texts = [self.tokenizer.decode(done.token_ids, skip_special_tokens=True) for _, _, done in drawn]
         golds = [prompt[1].answer for prompt, _, _ in drawn]
-        extras = [prompt[1].extra for prompt, _, _ in drawn]
+        extras = [{**prompt[1].extra, "question": prompt[1].question} for prompt, _, _ in drawn]
         verdicts = verify(golds, texts, name=config.reward, extras=extras)
         return [
             Rollout(
