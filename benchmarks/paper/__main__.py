@@ -2,6 +2,7 @@
 
     python -m benchmarks.paper --scale cpu                      # about an hour on 2 cores, 3 seeds
     python -m benchmarks.paper --scale gpu --minutes 8          # again and again until it says that it is done
+    python -m benchmarks.paper --scale gpu --gsm8k data/gsm8k   # with GSM8K, by recipes/gsm8k.yaml, after each seed
     python -m benchmarks.paper --scale cpu --tables-only        # tables from what is there
 
 Writes OUTPUT/seed-N (a run folder each), OUTPUT/results.json, results.md and figures as SVG. Killed or out of time, it
@@ -33,60 +34,78 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=None, help="seeds at a time (default: 2 on a CPU, 1 on a GPU)")
     parser.add_argument("--minutes", type=float, default=None, help="stop after this long, to be started again")
+    parser.add_argument("--gsm8k", type=Path, default=None, metavar="DIR", help="folder of recipes/gsm8k_data.py")
     parser.add_argument("--until", default=None, metavar="STAGE", help="run no stage after this one")
     parser.add_argument("--output", type=Path, default=None, help="default: runs/paper-SCALE")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
     options, more = parser.parse_known_args()
     output = options.output or Path(f"runs/paper-{options.scale}")
     complete = True
+    recipes = {"": HERE / f"{options.scale}.yaml"}
+    flags = {"": more + (["--until", options.until] if options.until else [])}
+    if options.gsm8k:
+        recipes["gsm8k-"] = HERE.parents[1] / "recipes" / "gsm8k.yaml"
+        files = {"problems": "train_problems", "traces": "train_traces", "test": "test_problems"}
+        flags["gsm8k-"] = [flag for name, file in files.items()
+                           for flag in (f"--inputs.{name}", str(options.gsm8k / f"{file}.jsonl"))]  # fmt: skip
+        flags["gsm8k-"] += [flag for pair in _pairs(more) if pair[0].startswith("--inputs.") for flag in pair]
     if not options.tables_only:
-        if options.until:
-            more += ["--until", options.until]
         jobs = options.jobs or (2 if options.scale == "cpu" else 1)
         deadline = time.monotonic() + 60 * options.minutes if options.minutes else None
-        complete = run_seeds(HERE / f"{options.scale}.yaml", options.seeds, output, jobs, deadline, more)
-    runs = [output / f"seed-{seed}" for seed in options.seeds]
-    there = [run for run in runs if (run / "run.json").is_file()]
-    if there:
-        print(write_results(there, output, scale=options.scale))
+        work = [
+            (f"{kind}seed-{seed}", [str(recipes[kind]), "--seed", str(seed), *flags[kind]])
+            for seed in options.seeds
+            for kind in recipes
+        ]
+        complete = run_all(work, output, jobs, deadline)
+
+    def finished(kind: str) -> list[Path]:
+        folders = [output / f"{kind}seed-{seed}" for seed in options.seeds]
+        return [folder for folder in folders if (folder / "run.json").is_file()]
+
+    if finished(""):
+        print(write_results(finished(""), output, scale=options.scale, gsm8k=finished("gsm8k-")))
     if not complete:
         print("out of time; start the same command again to go on", file=sys.stderr)
         return OUT_OF_TIME
     return 0
 
 
-def run_seeds(recipe: Path, seeds: list[int], output: Path, jobs: int, deadline: float | None, more: list[str]) -> bool:
-    """Run `rarft run` for every seed, `jobs` at a time; False when the time was up before all were done.
+def _pairs(flags: list[str]) -> list[tuple[str, str]]:
+    return list(zip(flags[::2], flags[1::2], strict=True))
 
-    Raises SystemExit with the command's exit code where a run fails.
+
+def run_all(work: list[tuple[str, list[str]]], output: Path, jobs: int, deadline: float | None) -> bool:
+    """Run `rarft run ARGUMENTS --output OUTPUT/NAME` for every (name, arguments), `jobs` at a time.
+
+    Returns False when the time was up before all were done. Raises SystemExit with the command's exit code where a
+    run fails.
     """
-    waiting = list(seeds)
-    running: dict[int, subprocess.Popen[bytes]] = {}
+    waiting = list(work)
+    running: dict[str, subprocess.Popen[bytes]] = {}
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    output.mkdir(parents=True, exist_ok=True)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                seed = waiting.pop(0)
-                folder = output / f"seed-{seed}"
-                command = [sys.executable, "-m", "rarft.cli", "run", str(recipe), "--output", str(folder)]
-                output.mkdir(parents=True, exist_ok=True)
-                with open(output / f"seed-{seed}.log", "ab") as log:
-                    running[seed] = subprocess.Popen(
-                        [*command, "--seed", str(seed), *more], env=environment, stdout=log, stderr=log,
-                        start_new_session=True,
-                    )  # fmt: skip
-                print(f"seed {seed}: started, log in {output}/seed-{seed}.log", file=sys.stderr)
-            for seed, process in list(running.items()):
+                name, arguments = waiting.pop(0)
+                command = [sys.executable, "-m", "rarft.cli", "run", *arguments, "--output", str(output / name)]
+                with open(output / f"{name}.log", "ab") as log:
+                    running[name] = subprocess.Popen(
+                        command, env=environment, stdout=log, stderr=log, start_new_session=True
+                    )
+                print(f"{name}: started, log in {output}/{name}.log", file=sys.stderr)
+            for name, process in list(running.items()):
                 code = process.poll()
                 if code is None:
                     continue
-                del running[seed]
+                del running[name]
                 if code:
-                    lines = (output / f"seed-{seed}.log").read_text(errors="replace").splitlines()
+                    lines = (output / f"{name}.log").read_text(errors="replace").splitlines()
                     print("\n".join(lines[-5:]), file=sys.stderr)
                     raise SystemExit(code)
-                print(f"seed {seed}: done", file=sys.stderr)
+                print(f"{name}: done", file=sys.stderr)
             if deadline is not None and time.monotonic() > deadline and running:
                 return False
             time.sleep(0.5)

@@ -28,14 +28,21 @@ Arms = list[dict[str, System]]
 """By seed: arm name -> system."""
 
 
-def write_results(folders: Sequence[Path], output: Path, *, scale: str) -> str:
-    """Write everything for the given runs (one per seed) and return the Markdown."""
+def write_results(folders: Sequence[Path], output: Path, *, scale: str, gsm8k: Sequence[Path] = ()) -> str:
+    """Write everything for the given runs (one per seed) and return the Markdown.
+
+    Args:
+        gsm8k: runs of recipes/gsm8k.yaml, one per seed, for a table of their own.
+    """
     runs = load_runs(folders)
     arms: Arms = [{system.name: system for system in systems_of(run)} for run in runs]
     results: dict[str, Any] = {
         "scale": scale,
         "seeds": [run.recipe.get("seed") for run in runs],
         "tables": score_tables(arms),
+        "gsm8k": arm_table([{system.name: system for system in systems_of(run)} for run in load_runs(gsm8k)])
+        if gsm8k
+        else [],
         "retrievers": retriever_table(runs),
         "claims": judge_claims(arms) + judge_retrievers(runs),
         "figure 3": curves(runs),
@@ -85,6 +92,19 @@ def score_tables(arms: Arms) -> dict[str, list[dict[str, Any]]]:
             gain = difference(arms, name, first) if name != first else None
             tables[title].append({"arm": name, "paper": paper, "score": as_dict(found), "gain": as_dict(gain)})
     return tables
+
+
+def arm_table(arms: Arms) -> list[dict[str, Any]]:
+    """Every arm: score, and gain over the first."""
+    names = list(dict.fromkeys(name for seed in arms for name in seed))
+    return [
+        {
+            "arm": name,
+            "score": as_dict(score(arms, name)),
+            "gain": as_dict(difference(arms, name, names[0])) if name != names[0] else None,
+        }
+        for name in names
+    ]
 
 
 def as_dict(interval: Interval | None) -> dict[str, float] | None:
@@ -294,6 +314,11 @@ def markdown(results: dict[str, Any], output: Path) -> str:
         for row in rows:
             gain = shown(row["gain"], signed=True) if row["gain"] else ""
             lines.append(f"| {row['arm']} | {row['paper']:.1f} | {shown(row['score'])} | {gain} |")
+    if results["gsm8k"]:
+        lines += ["", "## GSM8K", "", "| arm | avg@k % | above the first |", "|---|---|---|"]
+        for row in results["gsm8k"]:
+            gain = shown(row["gain"], signed=True) if row["gain"] else ""
+            lines.append(f"| {row['arm']} | {shown(row['score'])} | {gain} |")
     lines += ["", "## Table 5: retrievers", "", "| retriever | paper, R@1 % | ours, R@1 % |", "|---|---|---|"]
     lines += [f"| {row['retriever']} | {row['paper']} | {shown(row['R@1'])} |" for row in results["retrievers"]]
     for name, title in (("scores", "Scores"), ("figure-3", "Figure 3"), ("figure-4", "Figure 4")):
