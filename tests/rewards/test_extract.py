@@ -36,6 +36,7 @@ from rarft.rewards import extract_answer
         ("The answer is 1,250 square feet", "1,250"),
         ("The answer is 5 or 6.", "5 or 6"),  # not the number 5
         ("The answer is 5 plus six", "5 plus six"),
+        ("The answer is 5 million.", "5 million"),
         ("The answer is not 5.", "not 5"),
         ("The answer is (C).", "(C)"),
         ("The correct answer is B", "B"),

@@ -278,11 +278,11 @@ def test_under_accelerate_with_two_processes(tmp_path):
         "from accelerate import PartialState\n"
         "from accelerate.utils import gather_object\n"
         "from rarft.rewards import verify\n"
-        "rank = PartialState().process_index\n"
+        "rank = PartialState(cpu=True).process_index\n"
         "golds = [str(i + 1000 * rank) for i in range(50)]\n"
         "texts = [f'\\\\boxed{{\\\\frac{{{2 * int(g)}}}{{2}}}}' for g in golds[:-1]] + ['none']\n"
         "print(rank, gather_object([v.reason for v in verify(golds, texts)]).count('correct'), flush=True)\n"
     )
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", str(program)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(program)]
     done = subprocess.run(launch, capture_output=True, text=True, timeout=300)
     assert sorted(done.stdout.split("\n"))[-2:] == ["0 98", "1 98"], done.stderr

@@ -25,7 +25,8 @@ _DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]|\*\*|`")
 _NUMBER_WITH_UNIT = re.compile(r"([-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{3,}){0,2})")
 _NOT_UNITS = re.compile(
     r"and|but|for|from|maybe|mod|nor|not|over|perhaps|plus|minus|sqrt|times|than|that|the|this|unless|until|wrong|right"
-    r"|false|true|incorrect|correct|either|neither|exactly|divided"
+    r"|false|true|incorrect|correct|either|neither|exactly|divided|hundreds?|thousands?|millions?|billions?|trillions?"
+    r"|dozens?|squared|cubed|factorial|percent|pct|hal(?:f|ves)|thirds?|quarters?|fifths?|tenths?|hundredths?|or"
 )
 
 
