@@ -21,6 +21,7 @@ from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testb
 SMALL = TestbedConfig(
     n_warmup=300,
     n_drills=50,
+    n_same=40,
     n_train=200,
     n_eval=100,
     n_corpus=288,
@@ -135,17 +136,22 @@ def test_files_are_what_other_stages_read(folder: Path):
     assert len(problems) == 100 and {"structure", "surface", "theme"} <= set(problems[0].extra)
     assert len(load_problems(str(folder / "train"))) == 200
     rows = pq.read_table(folder / "warmup" / "analogies.parquet").to_pylist()
-    asked = {p.id: p for p in load_problems(str(folder / "warmup")) if p.kind == "arithmetic"}
-    drills = [t for t in load_traces(str(folder / "warmup")) if t.kind == "sums"]
-    assert len(asked) == 300 and len(drills) == 50
-    for trace in drills:
-        said = re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)\.", trace.solution)
-        assert len(said) == 6 and said[-1][3] == trace.answer
-        assert all(f"{a} {op} {b}" in trace.problem and eval(f"{a} {op} {b}") == int(c) for a, op, b, c in said)
-    assert 0.3 < len(rows) / len(asked) < 0.5
-    for row in rows:
+    asked = {p.id: p for p in load_problems(str(folder / "warmup"))}
+    kinds = Counter(p.kind for p in asked.values())
+    assert kinds == {"arithmetic": 300, "sums": 50, "same": 40}
+    drawn = [row for row in rows if row["problem_id"].startswith("warmup")]
+    assert 0.3 < len(drawn) / 300 < 0.5
+    for row in drawn:
         same = traces[row["trace_id"]].extra["structure"] == asked[row["problem_id"]].extra["structure"]
         assert row["rank"] == 1 and row["trace_id"] != row["problem_id"] and same == (row["score"] == 1.0)
+    shown = {row["problem_id"]: traces[row["trace_id"]] for row in rows}
+    for trace in traces.values():
+        said = re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)\.", trace.solution)
+        assert all(eval(f"{a} {op} {b}") == int(c) for a, op, b, c in said) and said[-1][3] == trace.answer
+        if trace.kind == "sums":
+            assert len(said) == 6 and all(f"{a} {op} {b}" in trace.problem for a, op, b, _ in said)
+        if trace.kind == "same":
+            assert "".join(op for _, op, _, _ in said) == shown[trace.id].extra["structure"]
     results = read_manifest(folder)["results"]
     assert results["n_structures"] == 16 and results["n_surfaces"] == 42
 

@@ -88,6 +88,7 @@ class Item:
 
     structure: str
     surface: Surface
+    numbers: tuple[int, ...]
     question: str
     solution: str
     answer: int
@@ -198,7 +199,7 @@ def make_item(
     sentences.append(_sentence(rng.choice(QUESTIONS), "", 0, words))
     steps = [f"{a} {op} {n} = {b}." for a, op, n, b in zip(values, structure, operands, values[1:], strict=False)]
     solution = " ".join([*steps, f"\\boxed{{{values[-1]}}}"])
-    return Item(structure, surface, " ".join(sentences), solution, values[-1])
+    return Item(structure, surface, (start, *operands), " ".join(sentences), solution, values[-1])
 
 
 @lru_cache(maxsize=512)
@@ -253,19 +254,6 @@ def sums(names: tuple[str, ...], limits: Numbers) -> list[str]:
             for a, op, n, b in zip(values, names[column], operands, values[1:], strict=False):
                 found.add(f"{a} {op} {n} = {b}")
     return sorted(found)
-
-
-def drill(every: Sequence[str], count: int, drill_id: str, rng: random.Random) -> tuple[Problem, Trace]:
-    """An exercise of `count` plain sums; its answer is the last result."""
-    chosen = [rng.choice(every) for _ in range(count)]
-    asked = ", ".join(text.split(" = ")[0] for text in chosen)
-    answer = chosen[-1].split(" = ")[1]
-    question = f"Work out {asked}."
-    solution = " ".join([*(f"{text}." for text in chosen), f"\\boxed{{{answer}}}"])
-    return (
-        Problem(drill_id, question, answer, kind="sums", source="testbed"),
-        Trace(drill_id, question, solution, answer, kind="sums", source="testbed"),
-    )
 
 
 def surfaces(role: str, themes: Sequence[Theme], rng: random.Random) -> list[Surface]:

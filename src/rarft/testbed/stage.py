@@ -2,7 +2,7 @@
 
 `rarft testbed --output DIR`
 
-    DIR/warmup/       problems.jsonl, traces.jsonl, analogies.parquet   what the policy learns English and sums from
+    DIR/warmup/       problems.jsonl, traces.jsonl, analogies.parquet   what the policy starts from (warmup.py)
     DIR/train/        problems.jsonl, traces.jsonl                      what RL trains on, and labels are made for
     DIR/eval/         problems.jsonl, traces.jsonl                      surfaces (or structures) that neither has seen
     DIR/corpus/       traces.jsonl                                      worked examples to retrieve
@@ -16,7 +16,6 @@ Left out: a second language, problems with more than one unknown.
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,12 +30,10 @@ from rarft.testbed.problems import (
     Item,
     Surface,
     choose_themes,
-    drill,
     make_item,
     number_pool,
     numbers_only_accuracy,
     structures,
-    sums,
     surfaces,
     vocabulary,
 )
@@ -75,8 +72,11 @@ class TestbedConfig(Config):
     """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
     n_warmup: int = 10_000
     """Warm-up word problems."""
-    n_drills: int = 5000
+    n_drills: int = 4000
     """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
+    n_same: int = 2000
+    """Warm-up exercises that show a worked example and ask for the same with other numbers: what the policy knows about
+    worked examples, without words of a story."""
     drill_sums: int = 6
     """Sums per exercise."""
     n_train: int = 640
@@ -105,6 +105,7 @@ def testbed(config: TestbedConfig, work: Work) -> None:
     """
     from rarft.testbed.leaks import find_leaks, word_leak
     from rarft.testbed.policy import save_initial_policy
+    from rarft.testbed.warmup import write_warmup
 
     made = generate(config)
     found = find_leaks(made, config.split)
@@ -113,20 +114,14 @@ def testbed(config: TestbedConfig, work: Work) -> None:
     limits = DIFFICULTIES[config.difficulty]
     names = tuple(sorted({item.structure for items in made.values() for item in items}))
     for part, items in made.items():
-        problems = [item.problem(f"{part}-{i:05d}") for i, item in enumerate(items)]
-        traces = [item.trace(f"{part}-{i:05d}") for i, item in enumerate(items)]
-        if part == "warmup":
-            rng, every = random.Random(config.seed + 2), sums(names, limits)
-            for i in range(config.n_drills):
-                problem, trace = drill(every, config.drill_sums, f"drill-{i:05d}", rng)
-                problems.append(problem)
-                traces.append(trace)
         folder = work.path / part
         folder.mkdir(exist_ok=True)
-        write_jsonl(folder / "traces.jsonl", traces)
+        if part == "warmup":
+            write_warmup(config, items, names, limits, folder)
+            continue
+        write_jsonl(folder / "traces.jsonl", (item.trace(f"{part}-{i:05d}") for i, item in enumerate(items)))
         if part != "corpus":
-            write_jsonl(folder / "problems.jsonl", problems)
-    write_demonstrations(config, made["warmup"], work.path / "warmup" / "analogies.parquet")
+            write_jsonl(folder / "problems.jsonl", (item.problem(f"{part}-{i:05d}") for i, item in enumerate(items)))
     parameters = save_initial_policy(
         work.path / "policy-init",
         vocabulary(),
@@ -221,31 +216,3 @@ def share_out(names: Sequence[str], corpus: Sequence[Surface], rng: random.Rando
         count = {name: sum(name in t for t in told.values()) for name in names}
         told[corpus[-1].theme.name] = set(sorted(names, key=count.__getitem__)[: len(names) // 2])
     return told
-
-
-def write_demonstrations(config: TestbedConfig, warmup: Sequence[Item], path: Path) -> None:
-    """Write which warm-up problems are shown with which other warm-up trace: columns of an analogies file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rng = random.Random(config.seed + 1)
-    same: dict[str, list[int]] = {}
-    for i, item in enumerate(warmup):
-        same.setdefault(item.structure, []).append(i)
-    rows = []
-    for i, item in enumerate(warmup):
-        draw = rng.random()
-        if draw < config.warmup_same:
-            choice, score = rng.choice(same[item.structure]), 1.0
-        elif draw < config.warmup_same + config.warmup_unrelated:
-            choice, score = rng.randrange(len(warmup)), 0.0
-            while len(same) > 1 and warmup[choice].structure == item.structure:
-                choice = rng.randrange(len(warmup))
-        else:
-            continue
-        if choice != i:
-            rows.append(
-                {"problem_id": f"warmup-{i:05d}", "rank": 1, "trace_id": f"warmup-{choice:05d}", "score": score}
-            )
-    columns = {"problem_id": pa.string(), "rank": pa.int64(), "trace_id": pa.string(), "score": pa.float64()}
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path)

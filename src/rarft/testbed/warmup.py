@@ -1,0 +1,105 @@
+"""What the policy's warm-up consists of: word problems with and without demonstrations, and two kinds of exercise.
+
+- *arithmetic*: word problems in the warm-up's surfaces; most without a demonstration, some with one of another
+  structure, a few with one of the same. The words say what to do, so a demonstration is not needed.
+- *sums*: several plain sums, without words: what the policy learns to calculate from.
+- *same*: a worked example and "do the same with other numbers": what the policy learns about worked examples. There
+  are no words of a story that could tell the operations, and none that would connect the two.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rarft.data import Problem, Trace, write_jsonl
+from rarft.testbed.problems import Item, Numbers, sums
+
+if TYPE_CHECKING:
+    from rarft.testbed.stage import TestbedConfig
+
+
+def write_warmup(
+    config: TestbedConfig, items: Sequence[Item], names: tuple[str, ...], limits: Numbers, folder: Path
+) -> None:
+    """Write problems.jsonl, traces.jsonl and analogies.parquet into `folder`.
+
+    Args:
+        items: the word problems.
+        names: all structures, whose sums are drilled.
+    """
+    rng = random.Random(config.seed + 1)
+    every = sums(names, limits)
+    problems = [item.problem(f"warmup-{i:05d}") for i, item in enumerate(items)]
+    traces = [item.trace(f"warmup-{i:05d}") for i, item in enumerate(items)]
+    rows = demonstrations(config, items, rng)
+    same = by_structure(items)
+    for i in range(config.n_drills):
+        add(problems, traces, f"sums-{i:05d}", *drill(every, config.drill_sums, rng), "sums")
+    for i in range(config.n_same):
+        item = rng.choice(items)
+        question = f"Do the same with {', '.join(map(str, item.numbers))}."
+        add(problems, traces, f"same-{i:05d}", question, item.solution, str(item.answer), "same")
+        rows.append(row(f"same-{i:05d}", rng.choice(same[item.structure]), 1.0))
+    write_jsonl(folder / "problems.jsonl", problems)
+    write_jsonl(folder / "traces.jsonl", traces)
+    write_analogies(rows, folder / "analogies.parquet")
+
+
+def demonstrations(config: TestbedConfig, items: Sequence[Item], rng: random.Random) -> list[dict[str, object]]:
+    """Which word problem is shown with which other one, in the shares that the config gives."""
+    same = by_structure(items)
+    rows = []
+    for i, item in enumerate(items):
+        draw = rng.random()
+        if draw < config.warmup_same:
+            choice, score = rng.choice(same[item.structure]), 1.0
+        elif draw < config.warmup_same + config.warmup_unrelated and len(same) > 1:
+            choice, score = rng.randrange(len(items)), 0.0
+            while items[choice].structure == item.structure:
+                choice = rng.randrange(len(items))
+        else:
+            continue
+        if choice != i:
+            rows.append(row(f"warmup-{i:05d}", choice, score))
+    return rows
+
+
+def drill(every: Sequence[str], count: int, rng: random.Random) -> tuple[str, str, str]:
+    """An exercise of `count` plain sums: question, solution, and the last result as its answer."""
+    chosen = [rng.choice(every) for _ in range(count)]
+    answer = chosen[-1].split(" = ")[1]
+    question = f"Work out {', '.join(text.split(' = ')[0] for text in chosen)}."
+    return question, " ".join([*(f"{text}." for text in chosen), f"\\boxed{{{answer}}}"]), answer
+
+
+def add(
+    problems: list[Problem], traces: list[Trace], item_id: str, question: str, solution: str, answer: str, kind: str
+) -> None:
+    """Append an exercise as problem and as trace."""
+    problems.append(Problem(item_id, question, answer, kind, "testbed"))
+    traces.append(Trace(item_id, question, solution, answer, kind, "testbed"))
+
+
+def by_structure(items: Sequence[Item]) -> dict[str, list[int]]:
+    """Structure -> places of its items."""
+    found: dict[str, list[int]] = {}
+    for i, item in enumerate(items):
+        found.setdefault(item.structure, []).append(i)
+    return found
+
+
+def row(problem_id: str, choice: int, score: float) -> dict[str, object]:
+    """A row of the analogies file; the score is 1 for the same structure, else 0."""
+    return {"problem_id": problem_id, "rank": 1, "trace_id": f"warmup-{choice:05d}", "score": score}
+
+
+def write_analogies(rows: list[dict[str, object]], path: Path) -> None:
+    """Write an analogies file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"problem_id": pa.string(), "rank": pa.int64(), "trace_id": pa.string(), "score": pa.float64()}
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path)
