@@ -61,6 +61,7 @@ def generate(
     top_k: int = 0,
     min_p: float = 0.0,
     seed: int | Sequence[int] = 0,
+    first_sample: Sequence[int] | None = None,
     batch_size: int = 64,
     eos_ids: Sequence[int] | None = None,
     autocast: torch.dtype | None = None,
@@ -72,6 +73,7 @@ def generate(
         num_samples: completions per prompt: one number, or one for each prompt.
         max_new_tokens: most tokens of a completion, the end token included.
         seed: one number, or one for each prompt. Equal seed, prompt and place give equal samples.
+        first_sample: for each prompt the place of its first sample; another process takes those before it. Default 0.
         batch_size: most rows (prompts times samples) decoded at a time. Does not change the result.
         eos_ids: tokens that end a completion; by default the tokenizer's and the model's own.
         autocast: run under autocast in this dtype.
@@ -81,6 +83,7 @@ def generate(
     """
     counts = [num_samples] * len(prompts) if isinstance(num_samples, int) else list(num_samples)
     seeds = [(seed, n) for n in range(len(prompts))] if isinstance(seed, int) else [(s, 0) for s in seed]
+    skip = list(first_sample) if first_sample is not None else [0] * len(prompts)
     sampling = Sampling(temperature, top_p, top_k, min_p)
     base = base_model(model)
     device = base.get_input_embeddings().weight.device
@@ -92,7 +95,9 @@ def generate(
         with torch.no_grad(), _autocast(device, autocast):
             for jobs in _batches(prompts, counts, batch_size):
                 noise = [
-                    np.random.default_rng(seeds[n]).random((counts[n], max_new_tokens))[start : start + size]
+                    np.random.default_rng(seeds[n]).random((skip[n] + counts[n], max_new_tokens))[skip[n] + start :][
+                        :size
+                    ]
                     for n, start, size in jobs
                 ]
                 rows = [prompts[n] for n, _, _ in jobs]

@@ -47,14 +47,14 @@ def why_not_shared(model: Any) -> str | None:
         return "it is an encoder-decoder"
     if base.is_activation_checkpointing and base.training and torch.is_grad_enabled():
         return "gradient checkpointing drops the cache of the prompt"
-    if getattr(base, "_is_stateful", False):
-        return "its cache is not keys and values alone"
     if getattr(config, "num_kv_shared_layers", 0):
         return "its layers share keys and values"
     kinds = set(getattr(config, "layer_types", None) or ())
     others = kinds - {"full_attention", "sliding_attention"}
     if others:
         return f"it has layers of kind {', '.join(sorted(others))}"
+    if getattr(base, "_is_stateful", False):
+        return "its cache is not keys and values alone"
     layers = DynamicCache(config=config).layers
     if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
         return "its cache is not keys and values alone"

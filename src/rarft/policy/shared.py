@@ -107,7 +107,8 @@ class SharedPrefix(Base):
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """TRL's log-probs (B, C), entropies (B, C) and auxiliary loss, each distinct prompt run once per chunk."""
         reason = "images in the prompt" if any(v is not None for v in inputs.values()) else why_not_shared(model)
-        if compute_aux_loss or getattr(base_model(model).config.get_text_config(), "output_router_logits", False):
+        experts = compute_aux_loss or getattr(base_model(model).config.get_text_config(), "output_router_logits", False)
+        if experts and not reason:
             reason = "the load-balancing loss of its experts needs every prompt copy"
         if reason:
             self._warn(f"the prompt is computed once per rollout, not once per group: {reason}")
@@ -204,7 +205,8 @@ class SharedPrefix(Base):
                 top_p=self.top_p,
                 top_k=self.top_k or 0,
                 min_p=self.min_p or 0.0,
-                seed=self._rollout_seed(),
+                seed=[self._rollout_seed(len(prompt_ids), rows[0]) for rows in places.values()],
+                first_sample=[self._place(len(prompt_ids), rows[0])[1] for rows in places.values()],
                 batch_size=self.rollout_batch,
                 eos_ids=self.eos_token_ids,
                 autocast=self.autocast_dtype,
@@ -230,12 +232,15 @@ class SharedPrefix(Base):
         args = self.args
         return torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None
 
-    def _rollout_seed(self) -> int:
-        """Differs between steps, micro-steps and processes; the same when a run is resumed."""
-        args, state = self.args, self.state
-        part = self._step % args.gradient_accumulation_steps
-        place = (state.global_step * args.gradient_accumulation_steps + part) * args.world_size + args.process_index
-        return int(args.seed) * 2**32 + int(place)
+    def _place(self, rows: int, row: int) -> tuple[int, int]:
+        """The group that a row of this process's `rows` belongs to, over all processes, and its place in it."""
+        return divmod(self.args.process_index * rows + row, self.num_generations)
+
+    def _rollout_seed(self, rows: int, row: int) -> int:
+        """The seed of a row's group. It depends on the step, not on the number of processes; resuming repeats it."""
+        accumulation = self.args.gradient_accumulation_steps
+        turn = self.state.global_step * accumulation + self._step % accumulation
+        return (int(self.args.seed) * 2**32 + int(turn)) * 2**32 + self._place(rows, row)[0]
 
 
 class SharedGRPOTrainer(SharedPrefix, GRPOTrainer):

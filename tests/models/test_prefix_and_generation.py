@@ -1,0 +1,138 @@
+"""Log-probs and samples with the prompt computed once, against the model run in full and against `model.generate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from rarft.models import prefix
+from rarft.models.generation import Sampling, _draw, generate
+from rarft.models.prefix import completion_logps, score
+from tests.policy.tiny import tiny_model, tiny_tokenizer
+
+KINDS = ["llama", "qwen2", "gemma3"]
+PROMPTS = [list(range(5, 40)), [7, 8, 9], list(range(10, 31))]
+COMPLETIONS = [[[11, 12, 13], [20] * 9], [[5]], [[6, 7], [8], [9, 10, 11, 12, 13, 14]]]
+
+
+def reference(model: Any, prompt: list[int], completion: list[int], temperature: float = 1.0) -> torch.Tensor:
+    logits = model(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1] / temperature
+    return logits.log_softmax(-1).gather(-1, torch.tensor(completion).unsqueeze(-1)).squeeze(-1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_log_probs_and_gradients_equal_the_model_run_in_full(kind: str) -> None:
+    model = tiny_model(kind).train()
+    found = completion_logps(model, PROMPTS, COMPLETIONS, temperature=0.7)
+    sum(row.square().sum() for of in found for row in of).backward()
+    ours = {n: p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    expected = [[reference(model, p, c, 0.7) for c in of] for p, of in zip(PROMPTS, COMPLETIONS, strict=True)]
+    sum(row.square().sum() for of in expected for row in of).backward()
+    for a, b in zip(found, expected, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert torch.allclose(x, y, atol=1e-5)
+    difference = sum((ours[n] - p.grad).square().sum() for n, p in model.named_parameters()).sqrt()
+    size = sum(p.grad.square().sum() for p in model.parameters()).sqrt()
+    assert difference / size <= 1e-5
+
+
+def near(found: Any, expected: Any, atol: float = 1e-5) -> bool:
+    pairs = [(x, y) for a, b in zip(found, expected, strict=True) for x, y in zip(a, b, strict=True)]
+    return all(torch.allclose(x, y, atol=atol) for x, y in pairs)
+
+
+def test_score_gives_the_same_in_any_batches_and_on_the_plain_path(monkeypatch: Any) -> None:
+    model = tiny_model().train()
+    expected = [[reference(model, p, c) for c in of] for p, of in zip(PROMPTS, COMPLETIONS, strict=True)]
+    for batch_tokens in (1, 60, 10_000):
+        found = score(model, PROMPTS, COMPLETIONS, batch_tokens=batch_tokens)
+        assert near(found, expected, 1e-5)
+    assert model.training and not found[0][0].requires_grad
+    monkeypatch.setattr(prefix, "why_not_shared", lambda model: "for the test")
+    plain = score(model, PROMPTS, COMPLETIONS)
+    assert near(plain, expected, 1e-5)
+
+
+def test_score_takes_prompts_without_completions() -> None:
+    assert score(tiny_model(), PROMPTS[:2], [[], [[5]]])[0] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_samples_are_those_of_generate(kind: str) -> None:
+    model = tiny_model(kind).eval()
+    found = generate(model, tiny_tokenizer(), PROMPTS, num_samples=2, max_new_tokens=20, temperature=0)
+    for prompt, group in zip(PROMPTS, found, strict=True):
+        expected = model.generate(
+            input_ids=torch.tensor([prompt]), max_new_tokens=20, do_sample=False, eos_token_id=1, pad_token_id=0
+        )[0, len(prompt) :].tolist()
+        assert all(completion.token_ids == expected[: len(completion.token_ids)] for completion in group)
+        assert all(completion.finished == (completion.token_ids[-1] == 1) for completion in group)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_do_not_depend_on_the_batch(kind: str) -> None:
+    """Ended rows leave the batch, prompts are reordered, groups are split: the samples stay."""
+    model, ends = tiny_model(kind), list(range(1, 20))
+    options: dict[str, Any] = {"max_new_tokens": 40, "seed": 3, "eos_ids": ends}
+    together = generate(model, tiny_tokenizer(), PROMPTS, num_samples=[7, 2, 5], **options)
+    assert [len(of) for of in together] == [7, 2, 5]
+    for batch_size in (1, 4):
+        assert (
+            generate(model, tiny_tokenizer(), PROMPTS, num_samples=[7, 2, 5], batch_size=batch_size, **options)
+            == together
+        )
+    lengths = {len(c.token_ids) for of in together for c in of}
+    assert len(lengths) > 1
+    assert all(c.finished == (c.token_ids[-1] in ends) for of in together for c in of)
+    assert all(token not in ends for of in together for c in of for token in c.token_ids[:-1])
+    later = generate(model, tiny_tokenizer(), PROMPTS, num_samples=[4, 1, 3], first_sample=[3, 1, 2], **options)
+    assert later == [together[0][3:], together[1][1:], together[2][2:]]
+    assert generate(model, tiny_tokenizer(), PROMPTS, num_samples=[7, 2, 5], **{**options, "seed": 4}) != together
+
+
+def test_samples_follow_the_models_distribution() -> None:
+    """Two-token completions, 6000 samples: each pair's frequency within five standard errors of its probability."""
+    model = tiny_model().eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(1.5)
+    prompt, n = PROMPTS[1], 6000
+    [found] = generate(model, tiny_tokenizer(), [prompt], num_samples=n, max_new_tokens=2, batch_size=n, eos_ids=[999])
+    counts: dict[tuple[int, ...], int] = {}
+    for completion in found:
+        pair = tuple(completion.token_ids)
+        counts[pair] = counts.get(pair, 0) + 1
+    frequent = sorted(counts, key=lambda pair: -counts[pair])[:40]
+    [logps] = score(model, [prompt], [[list(pair) for pair in frequent]])
+    for pair, logp in zip(frequent, logps, strict=True):
+        p = logp.sum().exp().item()
+        assert abs(counts[pair] / n - p) <= 5 * (p * (1 - p) / n) ** 0.5 + 1e-9
+
+
+def test_top_p_top_k_min_p_cut_what_transformers_cuts() -> None:
+    from transformers import MinPLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 50, generator=generator) * 2
+    uniform = torch.linspace(0, 0.9999, 4000, dtype=torch.float64)
+    for sampling, warper in (
+        (Sampling(top_p=0.7), TopPLogitsWarper(0.7)),
+        (Sampling(top_k=5), TopKLogitsWarper(5)),
+        (Sampling(min_p=0.2), MinPLogitsWarper(0.2)),
+    ):
+        probs = warper(None, logits.clone()).softmax(-1)[0]
+        drawn = _draw(logits.expand(4000, -1), uniform, sampling)
+        share = torch.bincount(drawn, minlength=50) / 4000
+        assert torch.allclose(share, probs, atol=2e-3)
+
+
+def test_bf16_autocast_stays_near_float32() -> None:
+    model = tiny_model().eval()
+    exact = score(model, PROMPTS, COMPLETIONS)
+    rough = score(model, PROMPTS, COMPLETIONS, autocast=torch.bfloat16)
+    assert near(exact, rough, 0.3)
+    assert not torch.equal(exact[0][0], rough[0][0])
+    samples = generate(model, tiny_tokenizer(), PROMPTS, num_samples=2, max_new_tokens=8, autocast=torch.bfloat16)
+    assert all(1 <= len(c.token_ids) <= 8 for of in samples for c in of)

@@ -1,0 +1,202 @@
+"""The train stage end to end on random models: each algorithm, its files, resume after a kill, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rarft.errors import InputError
+from rarft.models.loading import load_policy
+from rarft.policy.demonstrations import Demonstrations, schedule
+from rarft.policy.train import TrainConfig, train
+from tests.policy.tiny import save_policy, write_problems
+
+
+def config(tmp_path: Path, **options: Any) -> TrainConfig:
+    data = write_problems(tmp_path / "data")
+    model = tmp_path / "model"
+    values: dict[str, Any] = {
+        "problems": str(data),
+        "traces": str(data),
+        "analogies": str(data),
+        "model": str(model) if model.exists() else save_policy(model),
+        "prompt": {"instruction": ""},
+        "num_generations": 4,
+        "prompts_per_step": 2,
+        "steps": 3,
+        "learning_rate": 1e-3,
+        "max_completion_length": 12,
+        "micro_batch": 4,
+        **options,
+    }
+    return TrainConfig.parse(values, "test")
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "dapo", "rloo", "sft"])
+def test_each_algorithm_trains_and_leaves_a_model(algorithm: str, tmp_path: Path) -> None:
+    reward = {} if algorithm == "sft" else {"reward": "tests.policy.rewards:Capitals"}
+    job = config(tmp_path, algorithm=algorithm, eval_problems=str(tmp_path / "data"), eval_every=2, **reward)
+    out = train(job, tmp_path / "out")
+    model, tokenizer = load_policy(str(out), device="cpu")
+    assert tokenizer.eos_token == "<eos>" and not list(out.glob("*.bin")) and not (out / "scratch").exists()
+    before = weights(tmp_path / "model")
+    assert any(not torch.equal(weights(out)[name], before[name]) for name in before)
+    log = rows(out / "log.jsonl")
+    steps = [row for row in log if "loss" in row]
+    assert [row["step"] for row in steps] == [1, 2, 3] and all(row["seconds"] > 0 for row in steps)
+    assert [row["step"] for row in log if "eval_accuracy" in row] == [0, 2, 3]
+    results = json.loads((out / "manifest.json").read_text())["results"]
+    assert results["steps"] == 3 and results["with_demonstration"] == 5
+    if algorithm == "sft":
+        assert steps[-1]["loss"] < steps[0]["loss"]
+        return
+    assert all(abs(sum(row[f"reason/{r}"] for r in REASONS) - 1) < 1e-6 for row in steps)
+    assert all(0 <= row["truncated"] <= 1 and row["mean_length"] <= 12 for row in steps)
+    samples = rows(out / "samples.jsonl")
+    assert [row["step"] for row in samples] == [1, 2, 3]
+    assert all(len(row["demonstrations"]) == (row["problem_id"] != "p5") for row in samples)
+
+
+REASONS = ("correct", "wrong", "no_answer", "timeout", "error")
+
+
+def test_without_retrieval_the_same_code_sees_bare_prompts(tmp_path: Path) -> None:
+    out = train(config(tmp_path, retrieval=False, steps=1, samples_per_step=8), tmp_path / "out")
+    assert all(row["demonstrations"] == [] for row in rows(out / "samples.jsonl"))
+    assert json.loads((out / "manifest.json").read_text())["results"]["with_demonstration"] == 0
+
+
+def test_lora_is_merged_into_a_plain_model(tmp_path: Path) -> None:
+    out = train(config(tmp_path, lora={"rank": 2}, reward="tests.policy.rewards:Capitals", bf16=True), tmp_path / "out")
+    before, after = weights(tmp_path / "model"), weights(out)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and changed
+    assert all("proj" in name for name in changed)
+
+
+def test_same_seed_same_result_and_micro_batches_do_not_matter(tmp_path: Path) -> None:
+    one = train(config(tmp_path, reward="tests.policy.rewards:Capitals"), tmp_path / "one")
+    two = train(config(tmp_path, reward="tests.policy.rewards:Capitals"), tmp_path / "two")
+    wide = train(config(tmp_path, reward="tests.policy.rewards:Capitals", micro_batch=8), tmp_path / "wide")
+    other = train(config(tmp_path, reward="tests.policy.rewards:Capitals", seed=1), tmp_path / "other")
+    a, b, c, d = map(weights, (one, two, wide, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert [r["reward"] for r in rows(one / "log.jsonl")] == [r["reward"] for r in rows(wide / "log.jsonl")]
+    assert any(not torch.equal(a[name], d[name]) for name in a)
+    assert max((a[name] - c[name]).abs().max() for name in a) < 1e-3
+
+
+def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
+    path = output.parent / "job.json"
+    path.write_text(json.dumps(job.model_dump(mode="json")))
+    code = (
+        "import json, sys; from rarft.policy.train import TrainConfig, train;"
+        f"train(TrainConfig(**json.load(open({str(path)!r}))), {str(output)!r})"
+    )
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root})
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "sft"])
+def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path) -> None:
+    options = {"reward": "tests.policy.rewards:Capitals"} if algorithm == "grpo" else {}
+    job = config(tmp_path, algorithm=algorithm, steps=40, save_every=3, **options)  # 13 passes over the problems
+    whole = train(job, tmp_path / "whole")
+    process = start(job, tmp_path / "killed")
+    log = tmp_path / ".killed.partial" / "log.jsonl"
+    while not (log.exists() and log.read_text().count("\n") >= 8):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = len(log.read_text().splitlines())
+    assert reached < 40
+    killed = train(job, tmp_path / "killed")
+    a, b = rows(whole / "log.jsonl"), rows(killed / "log.jsonl")
+    assert [row["step"] for row in b] == list(range(1, 41))
+    for x, y in zip(a, b, strict=True):
+        assert x["loss"] == y["loss"] and x.get("reward") == y.get("reward")
+    assert all(torch.equal(weights(whole)[name], weights(killed)[name]) for name in weights(whole))
+    if algorithm == "grpo":
+        assert rows(whole / "samples.jsonl") == rows(killed / "samples.jsonl")
+
+
+def test_two_processes_give_the_update_of_one_with_twice_the_batch(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    options: dict[str, Any] = {"reward": "tests.policy.rewards:Capitals", "steps": 2, "trl": {"optim": "sgd"}}
+    options |= {"learning_rate": 1.0, "eval_problems": str(tmp_path / "data")}
+    one = train(config(tmp_path, micro_batch=8, **options), tmp_path / "one")
+    launch = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu"
+    two = train(config(tmp_path, launch=launch, **options), tmp_path / "two")
+    a, b, before = weights(one), weights(two), weights(tmp_path / "model")
+    assert max((a[name] - before[name]).abs().max() for name in a) > 1e-3
+    assert max((a[name] - b[name]).abs().max() for name in a) <= 1e-6
+    for x, y in zip(rows(one / "log.jsonl"), rows(two / "log.jsonl"), strict=True):
+        assert x.get("reward") == y.get("reward") and x.get("eval_accuracy") == y.get("eval_accuracy")
+
+
+def test_nothing_to_learn_from_is_reported(tmp_path: Path, capsys: Any) -> None:
+    train(config(tmp_path, steps=4, constant_reward_steps=2, reward="tests.policy.rewards:Nothing"), tmp_path / "out")
+    assert capsys.readouterr().err.count("every group's rewards were equal") == 2
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"stopped at step \d+: (loss|grad_norm) is (nan|inf)"):
+        train(config(tmp_path, algorithm="sft", steps=20, learning_rate=1e30), tmp_path / "out")
+
+
+def test_bad_input_is_told_before_training(tmp_path: Path) -> None:
+    cases = [
+        ({"num_generations": 1}, "at least 2 samples"),
+        ({"traces": None}, "give the corpus"),
+        ({"draw_top": 1, "top_k": 2}, "below top-k"),
+        ({"trl": {"epsilom": 0.1}}, "did you mean `epsilon`"),
+        ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),
+        ({"algorithm": "sft", "traces": str(tmp_path / "data" / "few.jsonl"), "retrieval": False}, "sft needs one"),
+        ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace t1 is not in"),
+    ]
+    config(tmp_path)
+    (tmp_path / "data" / "few.jsonl").write_text(json.dumps({"id": "t0", "problem": "x", "solution": "y"}) + "\n")
+    for options, message in cases:
+        with pytest.raises(InputError, match=message):
+            train(config(tmp_path, **options), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_demonstrations_on_a_visit() -> None:
+    from rarft.data import Problem, Trace
+
+    traces = [Trace(str(i), "p", "s") for i in range(5)]
+    problem = Problem("q", "?", "1")
+    assert [t.id for t in Demonstrations({"q": traces}, top_k=2).on_visit(problem, 7)] == ["0", "1"]
+    assert Demonstrations({}, top_k=2).on_visit(problem, 7) == []
+    dropping = Demonstrations({"q": traces}, drop=0.3)
+    share = sum(not dropping.on_visit(problem, visit) for visit in range(2000)) / 2000
+    assert abs(share - 0.3) < 0.04
+    drawing = Demonstrations({"q": traces}, top_k=2, draw_top=4)
+    seen = {tuple(t.id for t in drawing.on_visit(problem, visit)) for visit in range(200)}
+    assert seen == {(a, b) for a in "0123" for b in "0123" if a < b}
+    assert drawing.on_visit(problem, 3) == drawing.on_visit(problem, 3)
+
+
+def test_the_schedule_passes_over_all_problems_again_and_again() -> None:
+    order = schedule(5, 12, seed=0)
+    assert sorted(order[:5]) == sorted(order[5:10]) == list(range(5)) and order[:5] != order[5:10]
