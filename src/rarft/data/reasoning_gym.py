@@ -99,7 +99,10 @@ def _tasks(family: str, options: dict[str, Any], seed: int, count: int) -> Itera
     for index in range(len(dataset)):
         if len(seen) == count:
             return
-        task = dict(dataset[index])
+        try:
+            task = dict(dataset[index])
+        except (IndexError, ValueError, RuntimeError):  # some generators give up on some seeds
+            continue
         task["question"] = task["question"].strip()
         task["metadata"] = json.dumps(task["metadata"], default=_plain)
         if task["question"] in seen or not str(task["answer"]).strip():
