@@ -138,15 +138,18 @@ class Encoder:
     def _encode(self, texts: Sequence[str], task: str, batch_size: int, pool: int = 1) -> list[np.ndarray]:
         if not texts:
             return []
-        extra: dict[str, Any] = {}
-        if pool > 1 and self.settings.type == "multi-vector":
-            from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
-
-            extra["token_pooling"] = HierarchicalTokenPooling(pool_factor=pool)
         encode = self.model.encode_query if task == "query" else self.model.encode_document
         with autocast(self.device):
-            found = encode(list(texts), batch_size=batch_size, convert_to_numpy=True, show_progress_bar=False, **extra)
-        return [_unit_rows(np.atleast_2d(np.asarray(vectors, dtype=np.float32))) for vectors in found]
+            encoded = encode(list(texts), batch_size=batch_size, convert_to_numpy=True, show_progress_bar=False)
+        found = [_unit_rows(np.atleast_2d(np.asarray(vectors, dtype=np.float32))) for vectors in encoded]
+        if pool > 1 and self.settings.type == "multi-vector":
+            import torch
+            from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+
+            pooling = HierarchicalTokenPooling(pool_factor=pool)
+            pooled = pooling.pool([torch.from_numpy(vectors) for vectors in found], task=task)
+            found = [_unit_rows(np.asarray(vectors)) for vectors in pooled]
+        return found
 
 
 def load_encoder(

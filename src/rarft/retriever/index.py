@@ -25,7 +25,8 @@ from rarft.config import Config, Input
 from rarft.data import Trace
 from rarft.data.load import iter_records
 from rarft.errors import InputError
-from rarft.progress import log, track
+from rarft.progress import track
+from rarft.retriever import ann
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, trace_text
 
 TABLE, INFO = "traces", "index.json"
@@ -123,7 +124,11 @@ def _copy(old: Path, new: Path, info: Info) -> None:
     if a != b:
         changed = ", ".join(key for key in a if a[key] != b[key])
         raise InputError(f"{old}: was made otherwise ({changed} differ); build the index without --update")
-    shutil.copytree(old / f"{TABLE}.lance", new / f"{TABLE}.lance", dirs_exist_ok=True)
+    for name in (f"{TABLE}.lance", f"{ann.CODES}.lance"):
+        if (old / name).is_dir():
+            shutil.copytree(old / name, new / name, dirs_exist_ok=True)
+    if (old / ann.CENTROIDS).is_file():
+        shutil.copy(old / ann.CENTROIDS, new / ann.CENTROIDS)
 
 
 def read_info(folder: str | Path) -> Info:
@@ -179,6 +184,7 @@ class TraceIndex:
         self._encoder = encoder
         self._retriever = retriever or self.info.retriever
         self._packed: Any = None
+        self._lists: Any = None
         if encoder is None and self.info.type not in BASELINES:
             self._check_digest()
         vector = {
@@ -189,8 +195,9 @@ class TraceIndex:
         if vector is not None:
             columns += [("n_vectors", pa.int32()), ("vector", vector)]
         self.schema = pa.schema(columns)
-        database = lancedb.connect(str(self.folder))
-        self.table = database.create_table(TABLE, schema=self.schema, exist_ok=True)
+        self.database = lancedb.connect(str(self.folder))
+        self.table = self.database.create_table(TABLE, schema=self.schema, exist_ok=True)
+        self._codes = pa.schema([("id", pa.string()), ("centroids", pa.list_(pa.uint16()))])
 
     def __len__(self) -> int:
         return int(self.table.count_rows())
@@ -235,6 +242,8 @@ class TraceIndex:
         return "ann" if self._vector_index() else "exact"
 
     def _vector_index(self) -> bool:
+        if self.info.type == "multi-vector":
+            return (self.folder / ann.CENTROIDS).is_file()
         return any("vector" in found.columns for found in self.table.list_indices())
 
     def sync(self, traces: Iterable[Trace]) -> tuple[int, int]:
@@ -263,8 +272,10 @@ class TraceIndex:
             if old:
                 self.remove(old)
             self.table.add(table)
+            if self.info.type == "multi-vector" and self._vector_index():
+                self._add_codes([trace.id for trace in chunk], _to_numpy(table["vector"], self.info.dim))
             stored += len(chunk)
-        self._packed = None
+        self._packed = self._lists = None
         return stored
 
     def remove(self, ids: Iterable[str]) -> int:
@@ -273,7 +284,9 @@ class TraceIndex:
         for at in range(0, len(found), 1000):
             quoted = ", ".join(_quote(i) for i in found[at : at + 1000])
             self.table.delete(f"id IN ({quoted})")
-        self._packed = None
+            if self.info.type == "multi-vector" and self._vector_index():
+                self.database.open_table(ann.CODES).delete(f"id IN ({quoted})")
+        self._packed = self._lists = None
         return before - len(self)
 
     def _rows(self, traces: Sequence[Trace]) -> Any:
@@ -289,25 +302,57 @@ class TraceIndex:
             vectors = self.encoder.encode_traces(traces, self.batch_size, self.info.pool)
             rows["n_vectors"] = [len(v) for v in vectors]
             rows["vector"] = _to_arrow(vectors, self.schema.field("vector").type)
-        return pa.table(rows, schema=self.schema)
+        return pa.table(rows, schema=self.schema).combine_chunks()
 
     def _digests(self) -> dict[str, str]:
         found = self.table.search().select(["id", "digest"]).limit(None).to_arrow()
         return dict(zip(found["id"].to_pylist(), found["digest"].to_pylist(), strict=True))
 
     def finish(self) -> None:
-        """Compact; bring its full-text index and, above `exact_below` vectors, its vector index up to date."""
-        from lancedb.index import FTS
+        """Compact; bring the full-text index and, above `exact_below` vectors, the vector index up to date."""
+        from lancedb.index import FTS, BTree
 
-        if not any("text" in found.columns for found in self.table.list_indices()):
+        indexed = {column for found in self.table.list_indices() for column in found.columns}
+        if "text" not in indexed:
             self.table.create_index("text", config=FTS())
+        if "id" not in indexed:
+            self.table.create_index("id", config=BTree())
         total = self.n_vectors
         if self.info.type not in BASELINES and total >= self.info.exact_below and not self._vector_index():
-            from rarft.retriever.ann import build
-
-            log(f"building a vector index over {total} vectors")
-            build(self.table, self.info.type)
+            self._build_vector_index(total)
         self.table.optimize()
+
+    def _build_vector_index(self, n_vectors: int) -> None:
+        if self.info.type == "single-vector":
+            ann.build_single(self.table)
+            return
+
+        def texts() -> Iterator[list[np.ndarray]]:
+            for batch in self._batches(["vector"]):
+                yield _to_numpy(batch["vector"], self.info.dim)
+
+        centroids = ann.train_centroids(texts, n_vectors)
+        codes = self.database.create_table(ann.CODES, schema=self._codes, exist_ok=True)
+        codes.delete("true")  # what an interrupted run left
+        for batch in track(self._batches(["id", "vector"]), f"assigning vectors to centroids ({CHUNK} traces a step)"):
+            self._add_codes(batch["id"].to_pylist(), _to_numpy(batch["vector"], self.info.dim), centroids)
+        np.save(self.folder / ann.CENTROIDS, centroids)  # last: without it there is no index
+
+    def _add_codes(self, ids: list[str], vectors: list[np.ndarray], centroids: np.ndarray | None = None) -> None:
+        import pyarrow as pa
+
+        if centroids is None:
+            centroids = np.load(self.folder / ann.CENTROIDS)
+        sets = ann.centroid_sets(vectors, centroids)
+        offsets = np.concatenate([[0], np.cumsum([len(found) for found in sets])]).astype(np.int32)
+        lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(sets)))
+        self.database.open_table(ann.CODES).add(pa.table({"id": ids, "centroids": lists}, schema=self._codes))
+
+    def _batches(self, columns: list[str], size: int = CHUNK) -> Iterator[Any]:
+        """The table in pieces, never whole in memory."""
+        for batch in self.table.search().select(columns).limit(None).to_batches(size):
+            if batch.num_rows:
+                yield batch
 
     # Search
 
@@ -373,32 +418,42 @@ class TraceIndex:
         ids: list[str] = []
         problems: list[str] = []
         chunks = []
-        for batch in self.table.search().select(["id", "problem", "vector"]).limit(None).to_batches(4096):
-            if not batch.num_rows:
-                continue
+        for batch in self._batches(["id", "problem", "vector"]):
             ids += batch["id"].to_pylist()
             problems += batch["problem"].to_pylist()
             chunks.append(Packed.of(_to_numpy(batch["vector"], self.info.dim)))
         return ids, problems, chunks
 
     def _ann(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
-        from rarft.retriever.ann import find
-
         queries = self.encoder.encode_problems(questions, self.batch_size)
-        found = []
-        for query in queries:
-            rows = find(self.table, self.info.type, query, k)
-            found.append([Hit(row["id"], row["score"], row["problem"]) for row in rows])
-        return found
+        if self.info.type == "single-vector":
+            rows = [ann.find_single(self.table, query[0], k) for query in queries]
+            return [[Hit(r["id"], 1.0 - r["_distance"], r["problem"]) for r in found] for found in rows]
+        if self._lists is None:
+            codes = self.database.open_table(ann.CODES).search().limit(None).to_batches()
+            self._lists = ann.Lists.load(codes, np.load(self.folder / ann.CENTROIDS))
+        return [self._rescored(query, k) for query in queries]
+
+    def _rescored(self, query: np.ndarray, k: int) -> list[Hit]:
+        from rarft.retriever.maxsim import scores
+
+        ids = self._lists.candidates(query, max(ann.CANDIDATES, 4 * k))
+        rows = self._rows_of(ids, ["id", "problem", "vector"])
+        found = scores([query], _to_numpy(rows["vector"], self.info.dim))[0]
+        order = np.argsort(-found, kind="stable")[:k].tolist()
+        return [Hit(rows["id"][i].as_py(), float(found[i]), rows["problem"][i].as_py()) for i in order]
+
+    def _rows_of(self, ids: Iterable[str], columns: list[str]) -> Any:
+        wanted = f"id IN ({', '.join(map(_quote, ids))})"
+        return self.table.search().where(wanted).select(columns).limit(None).to_arrow()
 
     def vectors(self, ids: Iterable[str]) -> dict[str, np.ndarray]:
         """Stored vectors of some traces, `(vectors, dim)` each; empty for a baseline without vectors."""
         wanted = sorted(set(ids))
         if self.info.type in BASELINES or not wanted:
             return {}
-        rows = self.table.search().where(f"id IN ({', '.join(map(_quote, wanted))})").select(["id", "vector"])
-        found = rows.limit(len(wanted)).to_arrow().combine_chunks()
-        arrays = _to_numpy(found["vector"].combine_chunks(), self.info.dim)
+        found = self._rows_of(wanted, ["id", "vector"])
+        arrays = _to_numpy(found["vector"], self.info.dim)
         return dict(zip(found["id"].to_pylist(), arrays, strict=True))
 
 
@@ -424,6 +479,8 @@ def _to_arrow(vectors: Sequence[np.ndarray], type: Any) -> Any:
 def _to_numpy(column: Any, dim: int) -> list[np.ndarray]:
     import pyarrow as pa
 
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
     if pa.types.is_fixed_size_list(column.type):
         return [row[None] for row in np.asarray(column.flatten()).reshape(-1, dim)]
     flat = np.asarray(column.flatten().flatten()).reshape(-1, dim)

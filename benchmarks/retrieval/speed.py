@@ -1,0 +1,155 @@
+"""Speed and agreement of the index at 10k, 30k and 100k traces of 128 token vectors.
+
+    python benchmarks/retrieval/speed.py --traces gsm8k_traces.jsonl --problems gsm8k_problems.jsonl
+
+No ColBERT-sized encoder is run over 100k traces: token vectors of 1,000 real traces are encoded once (MiniLM, an
+orthogonal projection to 128 dimensions), and each synthetic trace is four runs of 32 consecutive real vectors plus
+noise of a third of their length. Queries are real problems that are not among those traces, cut at 32 vectors. So
+encoding is not in the times; everything after it is. Measured per size: building (writing, clustering, assigning),
+disk, resident memory while searching, latency of single queries, and agreement with exact MaxSim; beside exact MaxSim
+and, with the mean of the token vectors, single-vector search. `--dry` shrinks everything for a quick look.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from rarft.artifacts import write_json
+from rarft.data import Trace, load_problems, load_traces
+from rarft.retriever.encoder import Settings, load_encoder
+from rarft.retriever.index import INFO, Info, TraceIndex
+from rarft.retriever.maxsim import Packed, scores, top_traces
+
+TOKENS, DIM = 128, 128
+
+
+class Made:
+    """Stands in for the encoder: vectors by number."""
+
+    settings = Settings()
+
+    def __init__(self, pool: np.ndarray, queries: list[np.ndarray], single: bool) -> None:
+        rng = np.random.default_rng(0)
+        self.pool, self.queries, self.single = pool, queries, single
+        self.noise = (rng.standard_normal((2**17, DIM), dtype=np.float32) / (3 * np.sqrt(DIM))).astype(np.float32)
+
+    def vectors(self, number: int) -> np.ndarray:
+        rng = np.random.default_rng([1, number])
+        runs = rng.integers(0, len(self.pool) - 32, 4)
+        found = np.concatenate([self.pool[at : at + 32] for at in runs]).astype(np.float32)
+        at = int(rng.integers(0, len(self.noise) - TOKENS))
+        return unit(found + self.noise[at : at + TOKENS])
+
+    def encode_traces(self, traces: list[Trace], batch_size: int = 0, pool: int = 1) -> list[np.ndarray]:
+        found = [self.vectors(int(trace.id)) for trace in traces]
+        return [unit(v.mean(0, keepdims=True)) for v in found] if self.single else found
+
+    def encode_problems(self, texts: list[str], batch_size: int = 0) -> list[np.ndarray]:
+        found = [self.queries[int(text)] for text in texts]
+        return [unit(q.mean(0, keepdims=True)) for q in found] if self.single else found
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", required=True), parser.add_argument("--problems", required=True)
+    parser.add_argument("--sizes", default="10000,30000,100000")
+    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--dry", action="store_true")
+    args = parser.parse_args()
+    n_pool = 100 if args.dry else 1000
+    sizes = [300, 900] if args.dry else [int(size) for size in args.sizes.split(",")]
+    pool, queries = real_vectors(args, n_pool)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in sizes:
+            rows += [measure(Path(folder) / str(size), size, Made(pool, queries, False), exact_too=True)]
+            rows += [measure(Path(folder) / f"{size}s", size, Made(pool, queries, True), exact_too=False)]
+            for row in rows[-2:]:
+                print(json.dumps(row), flush=True)
+    if args.out:
+        write_json(args.out, rows)
+
+
+def real_vectors(args: argparse.Namespace, n: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    encoder = load_encoder("minilm", dim=DIM, trace_tokens=160, query_tokens=64)
+    pool = np.concatenate(encoder.encode_traces(load_traces(args.traces)[:n]))
+    asked = [problem.question for problem in load_problems(args.problems)[-args.queries :]]
+    return pool, [vectors[:32] for vectors in encoder.encode_problems(asked)]
+
+
+def measure(folder: Path, size: int, made: Made, exact_too: bool) -> dict:
+    folder.mkdir()
+    kind = "single-vector" if made.single else "multi-vector"
+    # a single-vector index is exact at these sizes; the multi-vector one is made to use its lists
+    exact_below = 10**9 if made.single else 1
+    info = Info("made", "-", kind, "both", TOKENS, 1, DIM, exact_below)
+    write_json(folder / INFO, asdict(info))
+    index = TraceIndex(folder, encoder=made)  # type: ignore[arg-type]
+    started = time.monotonic()
+    index.add(Trace(str(i), f"problem {i}", "solution") for i in range(size))
+    written = time.monotonic()
+    index.finish()
+    built = time.monotonic()
+    disk = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**30
+    index = TraceIndex(folder, encoder=made)  # type: ignore[arg-type]
+    asked = [str(i) for i in range(len(made.queries))]
+    index.search(asked[:1], 10)  # loads the lists
+    loaded = time.monotonic()
+    row: dict = {"traces": size, "search": f"{kind}, {index.search_type}", "write_s": written - started}
+    row |= {"index_s": built - written, "disk_gib": disk, "load_s": loaded - built}
+    timed, found = clock(lambda q: [hit.trace_id for hit in index.search([q], 10)[0]], asked)
+    row |= timed | {"rss_gib": resident()}
+    if exact_too:
+        row |= compare(index, made, asked, found, size)
+    shutil.rmtree(folder)
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def compare(index: TraceIndex, made: Made, asked: list[str], found: list[list[str]], size: int) -> dict:
+    """Agreement with exact MaxSim over the stored vectors; and exact search's own latency, packed in memory."""
+    queries = made.encode_problems(asked)
+    chunks = (made.encode_traces([Trace(str(i), "", "") for i in range(at, min(size, at + 500))])
+              for at in range(0, size, 500))  # fmt: skip
+    best, _ = top_traces(queries, ([v.astype(np.float16) for v in chunk] for chunk in chunks), 10)
+    truth = [[str(i) for i in row] for row in best]
+    packed = Packed.of([made.vectors(i) for i in range(min(size, 10_000))])
+    one, _ = clock(lambda q: scores(made.encode_problems([q]), packed), asked[:12])
+    scale = size / len(packed)
+    return {
+        "r1_agreement": float(np.mean([a[0] == b[0] for a, b in zip(found, truth, strict=True)])),
+        "overlap_at_10": float(np.mean([len({*a} & {*b}) / 10 for a, b in zip(found, truth, strict=True)])),
+        "exact_p50_ms": one["p50_ms"] * scale,
+        "exact_scaled_from": len(packed),
+    }
+
+
+def clock(search, asked: list[str]) -> tuple[dict, list]:  # type: ignore[no-untyped-def,type-arg]
+    times, found = [], []
+    for question in asked:
+        started = time.monotonic()
+        found.append(search(question))
+        times.append(1000 * (time.monotonic() - started))
+    return {"p50_ms": float(np.median(times)), "p99_ms": float(np.percentile(times, 99))}, found
+
+
+def resident() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+if __name__ == "__main__":
+    main()
