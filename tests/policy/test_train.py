@@ -93,15 +93,17 @@ def test_lora_is_merged_into_a_plain_model(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_result_and_micro_batches_do_not_matter(tmp_path: Path) -> None:
-    one = train(config(tmp_path, reward="tests.policy.rewards:Capitals"), tmp_path / "one")
-    two = train(config(tmp_path, reward="tests.policy.rewards:Capitals"), tmp_path / "two")
-    wide = train(config(tmp_path, reward="tests.policy.rewards:Capitals", micro_batch=8), tmp_path / "wide")
-    other = train(config(tmp_path, reward="tests.policy.rewards:Capitals", seed=1), tmp_path / "other")
+    """With plain gradient descent: AdamW's first steps turn the last bit of a small gradient into a full step."""
+    options: dict[str, Any] = {"reward": "tests.policy.rewards:Capitals", "trl": {"optim": "sgd"}, "learning_rate": 0.1}
+    one = train(config(tmp_path, **options), tmp_path / "one")
+    two = train(config(tmp_path, **options), tmp_path / "two")
+    wide = train(config(tmp_path, micro_batch=8, **options), tmp_path / "wide")
+    other = train(config(tmp_path, seed=1, **options), tmp_path / "other")
     a, b, c, d = map(weights, (one, two, wide, other))
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert [r["reward"] for r in rows(one / "log.jsonl")] == [r["reward"] for r in rows(wide / "log.jsonl")]
     assert any(not torch.equal(a[name], d[name]) for name in a)
-    assert max((a[name] - c[name]).abs().max() for name in a) < 1e-3
+    assert max((a[name] - c[name]).abs().max() for name in a) < 1e-6
+    assert [r["reward"] for r in rows(one / "log.jsonl")] == [r["reward"] for r in rows(wide / "log.jsonl")]
 
 
 def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
@@ -142,7 +144,7 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
 def test_two_processes_give_the_update_of_one_with_twice_the_batch(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     options: dict[str, Any] = {"reward": "tests.policy.rewards:Capitals", "steps": 2, "trl": {"optim": "sgd"}}
-    options |= {"learning_rate": 1.0, "eval_problems": str(tmp_path / "data")}
+    options |= {"learning_rate": 0.1, "eval_problems": str(tmp_path / "data")}
     one = train(config(tmp_path, micro_batch=8, **options), tmp_path / "one")
     launch = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu"
     two = train(config(tmp_path, launch=launch, **options), tmp_path / "two")

@@ -237,10 +237,10 @@ class SharedPrefix(Base):
         return divmod(self.args.process_index * rows + row, self.num_generations)
 
     def _rollout_seed(self, rows: int, row: int) -> int:
-        """The seed of a row's group. It depends on the step, not on the number of processes; resuming repeats it."""
-        accumulation = self.args.gradient_accumulation_steps
-        turn = self.state.global_step * accumulation + self._step % accumulation
-        return (int(self.args.seed) * 2**32 + int(turn)) * 2**32 + self._place(rows, row)[0]
+        """The seed of a row's group. It depends on the step, not on processes or micro-batches; resuming repeats it."""
+        turn = self._step % self.args.gradient_accumulation_steps // self.args.steps_per_generation
+        place = (int(self.state.global_step) * 2**16 + turn) * 2**32 + self._place(rows, row)[0]
+        return int(self.args.seed) * 2**96 + place
 
 
 class SharedGRPOTrainer(SharedPrefix, GRPOTrainer):
