@@ -201,10 +201,11 @@ class ChatClient:
         self._reserved += worst
         try:
             async with asyncio.timeout(self.config.timeout):
-                response = await self._openai.chat.completions.with_raw_response.create(
-                    **self._arguments(messages, schema, seed)
+                # not chat.completions.create: checking and copying the arguments there costs a fifth of the throughput
+                body = await self._openai.post(
+                    "/chat/completions", body=self._arguments(messages, schema, seed), cast_to=str
                 )
-            return self._read(response.text, characters)
+            return self._read(body, characters)
         except openai.APIStatusError as error:
             return self._classify(error)
         except (openai.APITimeoutError, TimeoutError):

@@ -36,7 +36,10 @@ ITS SOLUTION
 First name the reasoning pattern that the solution uses and the problem needs, in a few words, or "none". Then decide.
 Answer with JSON and nothing else: {{"pattern": "...", "relevant": true or false}}"""
 
-REMINDER = 'That could not be read. Answer with JSON and nothing else: {"pattern": "...", "relevant": true or false}'
+REMINDER = (
+    "That could not be read. Reply with one word: does the reasoning of the solved example carry over to the problem, "
+    "yes or no?"
+)
 
 SCHEMA = {
     "type": "object",

@@ -1,0 +1,168 @@
+"""Are labels measured benefit? Labels the same pairs in several ways and compares them with `rarft audit`.
+
+    # the testbed, whose true structures are known: oracle, likelihood and pass-rate of a policy warmed up by SFT
+    python benchmarks/label_audit.py testbed --output runs/audit-testbed
+    # real problems: likelihood, pass-rate, and a judge (the same model behind `transformers serve`, or any server)
+    python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --output runs/audit-gsm8k
+
+Every part is a stage: started again, it goes on where it was. The results are in OUTPUT/audit/audit.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rarft.artifacts import read_manifest
+from rarft.data import load_problems, load_traces, write_jsonl
+from rarft.data.prepare import PrepareConfig, prepare
+from rarft.policy.train import TrainConfig, train
+from rarft.relevance.audit import AuditConfig, audit
+from rarft.relevance.label import LabelConfig, label
+from rarft.testbed.stage import TestbedConfig, testbed
+
+
+def on_testbed(options: argparse.Namespace) -> None:
+    """Oracle, likelihood and pass-rate on the testbed, with a policy warmed up by SFT as the quickstart's is."""
+    out: Path = options.output
+    bed = testbed(TestbedConfig(seed=options.seed), out / "testbed")
+    policy = train(
+        TrainConfig(
+            algorithm="sft",
+            problems=str(bed / "warmup"),
+            traces=str(bed / "warmup"),
+            analogies=str(bed / "warmup"),
+            model=str(bed / "policy-init"),
+            steps=options.sft_steps,
+            prompts_per_step=64,
+            micro_batch=64,
+            learning_rate=1e-3,
+            warmup_steps=50,
+            schedule="cosine",
+            max_completion_length=64,
+            seed=options.seed,
+        ),
+        out / "policy",
+    )
+    write_jsonl(out / "problems.jsonl", load_problems(str(bed / "train"))[: options.n_problems])
+    common: dict[str, Any] = {
+        "problems": str(out / "problems.jsonl"),
+        "traces": str(bed / "corpus"),
+        "model": str(policy),
+        "candidates": {"per_problem": options.per_problem},
+        "seed": options.seed,
+    }
+    sampling = {"samples": options.samples, "base_samples": 4 * options.samples, "max_new_tokens": 32}
+    runs = {
+        "oracle": {"labeler": "oracle"},
+        "pass-rate": {"labeler": "pass-rate", "pass_rate": sampling},
+        "likelihood-answer": {"labeler": "likelihood", "likelihood": {"target": "answer"}},
+        "likelihood-solution": {"labeler": "likelihood", "likelihood": {"target": "solution"}},
+    }
+    compare(out, common | {"gold_solutions": str(bed / "train")}, runs)
+
+
+def on_problems(options: argparse.Namespace) -> None:
+    """Likelihood, pass-rate and a judge on real problems."""
+    out: Path = options.output
+    out.mkdir(parents=True, exist_ok=True)
+    write_jsonl(out / "problems.jsonl", load_problems(options.problems)[: options.n_problems])
+    traces = load_traces(options.traces)
+    data = prepare(PrepareConfig(problems=str(out / "problems.jsonl"), traces=options.traces), out / "data")
+    write_jsonl(out / "solutions.jsonl", traces)
+    common: dict[str, Any] = {
+        "problems": str(data),
+        "traces": str(data),
+        "model": options.model,
+        "candidates": {"per_problem": options.per_problem, "uniform": 0.5, "bm25": 0.5},
+        "gold_solutions": str(out / "solutions.jsonl"),
+        "prompt": {"max_trace_tokens": 300},
+        "seed": options.seed,
+    }
+    sampling = {"samples": options.samples, "base_samples": 4 * options.samples, "batch_size": 48}
+    sampling["max_new_tokens"] = options.max_new_tokens
+    runs: dict[str, Any] = {
+        "likelihood-answer": {"labeler": "likelihood", "likelihood": {"target": "answer"}},
+        "likelihood-solution": {"labeler": "likelihood", "likelihood": {"target": "solution"}},
+        "pass-rate": {"labeler": "pass-rate", "pass_rate": sampling},
+    }
+    with judge_server(options) as (url, model):
+        judge = {"base_url": url, "model": model, "concurrency": 4, "timeout": 600, "max_unjudged": 1.0}
+        runs["judge"] = {"labeler": "judge", "judge": judge | {"max_tokens": 96}}
+        compare(out, common, runs)
+
+
+def compare(out: Path, common: dict[str, Any], runs: dict[str, Any]) -> None:
+    """Label in every way, then audit; a judge that judged nothing is left out, and said so."""
+    folders = []
+    for name, changes in runs.items():
+        started = time.monotonic()
+        folders.append(str(label(LabelConfig.parse(common | changes, name), out / name)))
+        results = read_manifest(folders[-1])["results"]
+        print(f"{name}: {time.monotonic() - started:.0f} s, {results}", flush=True)
+    audit(AuditConfig(labels=folders), out / "audit", overwrite=True)
+
+
+@contextmanager
+def judge_server(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """The given server, or `transformers serve` with the policy's own weights while the block runs."""
+    if options.judge_url:
+        yield options.judge_url, options.judge_model
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    transformers = str(Path(sys.executable).with_name("transformers"))
+    command = [transformers, "serve", options.model, "--host", "127.0.0.1", "--port", str(port)]
+    log = (options.output / "server.log").open("w")
+    server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            except OSError:
+                if server.poll() is not None:
+                    raise SystemExit(f"transformers serve stopped; see {log.name}") from None
+                time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1", options.model
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parsers = parser.add_subparsers(required=True)
+    bed = parsers.add_parser("testbed")
+    bed.set_defaults(run=on_testbed, n_problems=100, per_problem=24, samples=16)
+    bed.add_argument("--sft-steps", type=int, default=700)
+    real = parsers.add_parser("problems")
+    real.set_defaults(run=on_problems, n_problems=16, per_problem=4, samples=6)
+    for name in ("problems", "traces", "model"):
+        real.add_argument(f"--{name}", required=True)
+    real.add_argument("--max-new-tokens", type=int, default=256)
+    real.add_argument("--judge-url", help="an OpenAI-compatible server; by default one is started with MODEL")
+    real.add_argument("--judge-model")
+    for sub in (bed, real):
+        sub.add_argument("--output", type=Path, required=True)
+        sub.add_argument("--n-problems", type=int)
+        sub.add_argument("--per-problem", type=int)
+        sub.add_argument("--samples", type=int, help="per pair; four times as many per problem without a trace")
+        sub.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()
