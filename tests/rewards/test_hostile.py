@@ -44,7 +44,7 @@ def test_hostile_answers_change_no_ordinary_score_and_earn_nothing(corpus, count
 
 def test_each_hostile_answer_is_scored_within_its_limit(corpus):
     verify(["1/2"], [r"\boxed{0.5}"])  # workers are up
-    for row in corpus[::4]:
+    for row in corpus[::8]:
         started = time.monotonic()
         verdict = verify([row.gold], [row.completion], timeout=LIMIT)[0]
         assert verdict.reward == 0.0
@@ -60,7 +60,7 @@ def test_the_answer_that_hung_public_trainers():
 
 
 def test_same_input_same_reward(corpus):
-    rows = ordinary(200, seed=5) + corpus[:100]
+    rows = ordinary(200, seed=5) + corpus[::12]
     golds, texts = [row.gold for row in rows], [row.completion for row in rows]
     first = verify(golds, texts, timeout=LIMIT)
     alone = verify(golds[:200], texts[:200])

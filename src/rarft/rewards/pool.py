@@ -28,6 +28,8 @@ GRACE = 5.0
 """Seconds after its own timer at which a worker is killed from outside."""
 START_LIMIT = 120.0
 """Seconds a worker may take to start and import its libraries."""
+START_ATTEMPTS = 3
+"""Times a worker is started before the caller is told that it cannot be."""
 
 _COMMAND = "import json,sys; sys.path[:]=json.loads(sys.argv[1]); from rarft.rewards.worker import main; main()"
 
@@ -45,7 +47,7 @@ class Worker:
         self.loaded: set[str] = set()
         self.buffer = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, json.dumps(sys.path)],
+            [sys.executable, "-c", _COMMAND, json.dumps([str(path) for path in sys.path])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -72,10 +74,10 @@ class Worker:
                 if not chunk:
                     raise WorkerDied(self.end(patience=2.0))
                 self.buffer += chunk
-        except (OSError, ValueError) as error:  # a broken pipe, or one closed by Pool.close
+            line, self.buffer = self.buffer.split(b"\n", 1)
+            reply: dict[str, Any] = json.loads(line)
+        except (OSError, ValueError) as error:  # a broken pipe, one closed by Pool.close, or noise in it
             raise WorkerDied(self.end(patience=2.0)) from error
-        line, self.buffer = self.buffer.split(b"\n", 1)
-        reply: dict[str, Any] = json.loads(line)
         return reply
 
     def end(self, patience: float = 0.0) -> int:
@@ -148,17 +150,25 @@ class Pool:
         if worker is not None and worker.process.poll() is not None:
             self._drop(worker)
             worker = None
-        if worker is None:
-            worker = Worker()
-            self.workers.add(worker)
-        if name not in worker.loaded:
+        for attempt in range(START_ATTEMPTS):
+            if worker is None:
+                worker = Worker()
+                self.workers.add(worker)
+            if name in worker.loaded:
+                break
             try:
                 reply = worker.ask({"do": "load", "name": name, "memory": self.memory}, START_LIMIT)
             except WorkerDied as death:
-                raise RuntimeError(f"a verifier process did not start (code {death.args[0]})") from death
+                self._drop(worker)
+                worker = None
+                if attempt == START_ATTEMPTS - 1 or self.closed:
+                    raise RuntimeError(f"a verifier process did not start (code {death.args[0]})") from death
+                continue
             if "failed" in reply:
+                self._drop(worker)
                 raise RuntimeError(f"the reward {name!r} cannot be loaded: {reply['failed']}")
             worker.loaded.add(name)
+        assert worker is not None
         return worker
 
     def _drop(self, worker: Worker | None) -> None:
