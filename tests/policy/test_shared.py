@@ -146,6 +146,20 @@ def test_an_optimiser_step_gives_trls_weights(loss_type: str, tmp_path: Any) -> 
     assert max((weights[0][n] - weights[1][n]).abs().max() for n in before) <= 1e-6
 
 
+@pytest.mark.parametrize("zero", [[0, 1, 3, 4], list(range(8))], ids=["some", "all"])
+def test_rows_without_advantage_are_left_out_of_the_update_and_nothing_changes(zero: list[int], tmp_path: Any) -> None:
+    a, b = make(SharedGRPOTrainer, "llama", tmp_path), make(GRPOTrainer, "llama", tmp_path)
+    inputs = batch(a)
+    inputs["advantages"][torch.tensor(zero)] = 0.0
+    computed: list[int] = []
+    plain = a._shared_logps
+    a._shared_logps = lambda model, ids, *rest: computed.append(len(ids)) or plain(model, ids, *rest)
+    (loss_a, grads_a), (loss_b, grads_b) = gradients(a, inputs), gradients(b, inputs)
+    assert computed == [max(1, 8 - len(zero))]
+    assert loss_a.item() == pytest.approx(loss_b.item(), rel=1e-5, abs=1e-6)
+    assert all(torch.allclose(grads_a[name], grads_b[name], atol=1e-6) for name in grads_b)
+
+
 def test_reference_model_and_kl_share_too(tmp_path: Any) -> None:
     tiny_model().save_pretrained(tmp_path / "model")
     losses = []

@@ -55,7 +55,7 @@ def test_each_algorithm_trains_and_leaves_a_model(algorithm: str, tmp_path: Path
     reward = {} if algorithm == "sft" else {"reward": "tests.policy.rewards:Capitals"}
     job = config(tmp_path, algorithm=algorithm, eval_problems=str(tmp_path / "data"), eval_every=2, **reward)
     out = train(job, tmp_path / "out")
-    model, tokenizer = load_policy(str(out), device="cpu")
+    _, tokenizer = load_policy(str(out), device="cpu")
     assert tokenizer.eos_token == "<eos>" and not list(out.glob("*.bin")) and not (out / "scratch").exists()
     before = weights(tmp_path / "model")
     assert any(not torch.equal(weights(out)[name], before[name]) for name in before)

@@ -71,6 +71,8 @@ class SharedPrefix(Base):
 
     rollout_batch = 128
     """Most rows decoded at a time on the transformers path."""
+    _learning_rows: Tensor | None = None
+    """The rows that the loss needs, where these are not all."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -122,13 +124,20 @@ class SharedPrefix(Base):
                 compute_aux_loss=compute_aux_loss,
                 **inputs,
             )
+        rows, total = self._learning_rows, len(input_ids)
+        if rows is not None:
+            input_ids, attention_mask = input_ids[rows], attention_mask[rows]
         batch_size = batch_size or len(input_ids)
         parts = [
             self._shared_logps(model, input_ids[i : i + batch_size], attention_mask[i : i + batch_size], logits_to_keep)
             for i in range(0, len(input_ids), batch_size)
         ]
-        logps = torch.cat([logps for logps, _ in parts])
-        return logps, torch.cat([entropy for _, entropy in parts]) if compute_entropy else None, None
+        logps, entropy = (torch.cat(values) for values in zip(*parts, strict=True))
+        if rows is not None:
+            average = (entropy.sum() / attention_mask[:, -logits_to_keep:].sum().clamp(min=1)).detach()
+            entropy = average.expand(total, logits_to_keep).index_copy(0, rows, entropy)  # logged over computed rows
+            logps = logps.new_zeros(total, logits_to_keep).index_copy(0, rows, logps)
+        return logps, entropy if compute_entropy else None, None
 
     def _shared_logps(self, model: Any, input_ids: Tensor, attention_mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
         prompt_ids, prompt_mask = input_ids[:, :-width], attention_mask[:, :-width]
@@ -244,7 +253,29 @@ class SharedPrefix(Base):
 
 
 class SharedGRPOTrainer(SharedPrefix, GRPOTrainer):
-    """TRL's GRPOTrainer with a group's prompt computed once."""
+    """TRL's GRPOTrainer with a group's prompt computed once.
+
+    A row whose advantage is 0 (its group's rewards were equal) adds nothing to an on-policy loss without KL penalty or
+    entropy bonus, so it is not run at all. TRL runs it and multiplies by 0; loss and gradients are the same.
+    """
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        self._learning_rows = self._rows_that_learn(inputs)
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self._learning_rows = None
+
+    def _rows_that_learn(self, inputs: dict[str, Any]) -> Tensor | None:
+        args = self.args
+        simple = self.beta == 0 and not self._entropy_bonus_enabled and args.top_entropy_quantile == 1.0
+        if not simple or "old_per_token_logps" in inputs or args.off_policy_mask_threshold is not None:
+            return None
+        advantages = inputs["advantages"]
+        rows = (advantages if advantages.dim() == 1 else advantages.abs().amax(-1)).nonzero().squeeze(1)
+        if len(rows) == len(advantages):
+            return None
+        return rows if len(rows) else rows.new_zeros(1)  # backward needs a row, other processes wait for it
 
 
 class SharedRLOOTrainer(SharedPrefix, RLOOTrainer):
