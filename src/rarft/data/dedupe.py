@@ -17,13 +17,13 @@ WORD = re.compile(r"[^\W_]+|[^\w\s]")
 
 
 def normalise(text: str) -> str:
-    """Text with case, white space, math delimiters and LaTeX spacing taken out of account."""
-    return " ".join(SPACING.sub(" ", text).lower().split()).rstrip(" .")
+    """The words, numbers and symbols of a text; case, spacing and math delimiters don't count."""
+    return " ".join(WORD.findall(SPACING.sub(" ", text).lower())).rstrip(" .")
 
 
 def shingles(text: str, n: int = SHINGLE) -> frozenset[str]:
     """The set of n-grams over words, numbers and symbols; a shorter text is one shingle."""
-    words = WORD.findall(normalise(text))
+    words = normalise(text).split()
     if len(words) <= n:
         return frozenset([" ".join(words)])
     return frozenset(" ".join(words[i : i + n]) for i in range(len(words) - n + 1))
@@ -58,7 +58,8 @@ class DuplicateIndex:
         if threshold < 1:
             from datasketch import MinHash, MinHashLSH
 
-            self._lsh = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+            # a sketch finds half of the pairs at its own threshold, and nearly all of those well above it
+            self._lsh = MinHashLSH(threshold=max(0.2, threshold - 0.15), num_perm=PERMUTATIONS)
             self._blank = MinHash(num_perm=PERMUTATIONS)
 
     def find_or_add(self, key: str, text: str) -> Match | None:
