@@ -2,11 +2,10 @@
 
     python benchmarks/verify_throughput.py [problems.jsonl ...] [--rows 4000] [--output throughput.json]
 
-The three score the same steps of 512 completions (32 problems, 16 each) in turn, in one run; the first step of each
-warms it up and is not counted. Gold answers are drawn from the files given (their `answer` column), else from
-verify_corpus.py; wrong answers are other gold answers. Then 1 % of the completions are replaced by hostile ones
-(verify_corpus.py) and the same is done again, each step of a plain loop in a process of its own that is killed after
-`--stall` seconds, since it cannot be relied on to return. Prints one JSON object.
+The three score the same steps of 512 completions (32 problems, 16 each) in turn, in one run, ours also with 1 % of the
+completions replaced by hostile ones (verify_corpus.py); the first step warms up and is not counted. Gold answers are drawn from the files given (their `answer` column), else from
+verify_corpus.py; wrong answers are other gold answers. Afterwards the two others score the steps with hostile answers too, each step in
+a process of its own that is killed after `--stall` seconds, since they cannot be relied on to return. Prints one JSON object.
 """
 
 import argparse
@@ -25,6 +24,7 @@ from verify_corpus import FILLER, GOLDS, SHARES, Row, hostile, restyle
 from rarft.rewards import check_golds, verify
 
 STEP, GROUP = 512, 16
+FAMOUS = r"\dfrac{5^{\left(5^{\left(5^{\left(5^5\right)}\right)} - 4\right)} - 5}{16}"
 Scorer = Callable[[list[str], list[str]], list[float]]
 
 
@@ -116,19 +116,22 @@ def main() -> None:
     logging.disable(logging.WARNING)
     rng = random.Random(0)
     ordinary = steps(options.rows + STEP, options.files, rng)
+    attacks = hostile()
+    rng.shuffle(attacks)
+    attacks.sort(key=lambda row: FAMOUS in row.completion)  # the one that is known to hang trainers comes first
+    mixed = []
+    for rows in ordinary[1:]:
+        places = rng.sample(range(STEP), STEP // 100)
+        mixed.append([attacks.pop() if i in places else row for i, row in enumerate(rows)])
     seconds: dict[str, list[float]] = {name: [] for name in SCORERS}
+    ours_mixed: list[float] = []
     for number, rows in enumerate(ordinary):
         for name, scorer in SCORERS.items():
             taken = timed(scorer, rows)
             if number:
                 seconds[name].append(taken)
-    attacks = hostile()
-    rng.shuffle(attacks)
-    mixed = []
-    for rows in ordinary[1:]:
-        places = rng.sample(range(STEP), STEP // 100)
-        mixed.append([attacks.pop() if i in places else row for i, row in enumerate(rows)])
-    ours_mixed = [timed(ours, rows) for rows in mixed]
+        if number:
+            ours_mixed.append(timed(ours, mixed[number - 1]))
     apart = {
         name: [timed_apart(scorer, rows, options.stall) for rows in mixed]
         for name, scorer in SCORERS.items()
@@ -151,6 +154,13 @@ def main() -> None:
                 statistics.median(b / a for a, b in zip(seconds["rarft"], ours_mixed, strict=True)), 2
             ),
             "rarft_longest_step_seconds": round(max(ours_mixed), 2),
+            "slowdown_of_steps_that_returned": {
+                name: round(
+                    statistics.median(b / a for a, b in zip(seconds[name], times, strict=True) if b is not None), 2
+                )
+                for name, times in apart.items()
+                if any(taken is not None for taken in times)
+            },
             "steps": len(mixed),
             f"steps_stalled_over_{options.stall:g}_seconds": {
                 name: sum(taken is None for taken in times) for name, times in apart.items()

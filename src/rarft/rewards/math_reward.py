@@ -31,8 +31,13 @@ _BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\\pi)(?![a-zA-Z])")
 _FONT = re.compile(r"\\(?:text|mathrm|mathbf|mathsf|mathit|boldsymbol)(?:bf|it|rm|sf|normal)?\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?([A-J])(?:\)?[.:]?|(?:\)[.:]?|[.:])\s*(?![.:)])(\S.*))", re.DOTALL)
 _OPTION_LABEL = re.compile(r"\([A-J]\)|\b[A-J][).:]|\bor\b|\band\b|\bnot\b", re.IGNORECASE)
-_COMPUTED = re.compile(r"\\(?:[dt]?binom|choose|gcd|det|log|ln|lg|max|min)(?![a-zA-Z])|lcm|vmatrix|\bmod(?![a-z])")
-"""What the parser computes by itself, so that the parsed expression no longer shows it."""
+_TASK = re.compile(r"\\(?:i*int|oint|sum|prod|lim)(?![a-zA-Z])")
+"""What is a task and no answer, unless the gold answer has it too."""
+_COMPUTED = re.compile(
+    r"\\(?:[dt]?binom|choose|gcd|det|log|ln|lg|max|min|sqrt|sin|cos|tan|cot|sec|csc|arc[a-z]+|[lr]?floor|[lr]?ceil)"
+    r"(?![a-zA-Z])|lcm|vmatrix|\bmod(?![a-z])|(?<!\\)!"
+)
+"""What is no answer where the gold answer is a number; in part, the parser computes it and shows it no longer."""
 _TEXT_GROUP = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}")
 _HEDGE = re.compile(
     r"(?<![A-Za-z0-9^_/{.-])[0-9]|\b(?:or|and|not|either|neither|maybe|perhaps|but|if|unless|possibly)\b", re.IGNORECASE
@@ -128,6 +133,10 @@ class MathReward(Reward):
             return 1.0
         if (number := plain_number(given)) is not None and (target := plain_number(expected)) is not None:
             return float(number == target)
+        if _TASK.search(given) and not _TASK.search(expected):
+            return 0.0
+        if _COMPUTED.search(given) and plain_number(expected) is not None:
+            return 0.0
         if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
             return 1.0
         deepest = max(MAX_DEPTH, _depth(expected))
