@@ -3,9 +3,10 @@
     python benchmarks/verify_throughput.py [problems.jsonl ...] [--rows 4000] [--output throughput.json]
 
 The three score the same steps of 512 completions (32 problems, 16 each) in turn, in one run, ours also with 1 % of the
-completions replaced by hostile ones (verify_corpus.py); the first step warms up and is not counted. Gold answers are drawn from the files given (their `answer` column), else from
-verify_corpus.py; wrong answers are other gold answers. Afterwards the two others score the steps with hostile answers too, each step in
-a process of its own that is killed after `--stall` seconds, since they cannot be relied on to return. Prints one JSON object.
+completions replaced by hostile ones (verify_corpus.py); the first step warms up and is not counted. Gold answers are
+drawn from the files given (their `answer` column), else from verify_corpus.py; wrong answers are other gold answers.
+Afterwards the two others score the steps with hostile answers too, each step in a process of its own that is killed
+after `--stall` seconds, since they cannot be relied on to return. Prints one JSON object.
 """
 
 import argparse
