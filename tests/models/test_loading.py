@@ -61,3 +61,61 @@ def test_a_lora_adapter_is_merged(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "adapter")
     loaded, _ = load_policy(str(tmp_path / "adapter"), device="cpu")
     assert torch.allclose(loaded(input_ids=ids).logits, expected, atol=1e-5)
+
+
+def test_a_gguf_file_becomes_an_ordinary_model(tmp_path: Path) -> None:
+    model, tokenizer = load_policy(write_gguf(tmp_path / "tiny.gguf"), dtype="float32", device="cpu")
+    assert model.dtype == torch.float32 and not hasattr(model.config, "quantization_config")
+    assert getattr(model, "hf_quantizer", None) is None and tokenizer.eos_token_id == 1
+    model.train()
+    model(input_ids=torch.tensor([[3, 4, 5]]), labels=torch.tensor([[3, 4, 5]])).loss.backward()
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    again, _ = load_policy(str(tmp_path / "saved"), device="cpu")
+    ids = torch.tensor([[3, 4, 5, 6]])
+    assert torch.equal(again(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
+
+
+def write_gguf(path: Path) -> str:
+    """A one-layer Llama with 4-bit and float tensors, and a byte-level tokenizer."""
+    import gguf
+    import numpy as np
+
+    width, feed, heads, tokens = 64, 96, 4, ["<unk>", "<eos>", "<bos>", *"abcdefghijkl", "ab"]
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_context_length(128)
+    writer.add_embedding_length(width)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(feed)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // heads)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_unk_token_id(0)
+    shapes = {
+        "token_embd": (len(tokens), width), "output_norm": (width,), "output": (len(tokens), width),
+        "blk.0.attn_norm": (width,), "blk.0.ffn_norm": (width,), "blk.0.ffn_gate": (feed, width),
+        "blk.0.ffn_up": (feed, width), "blk.0.ffn_down": (width, feed),
+        **{f"blk.0.attn_{name}": (width, width) for name in ("q", "k", "v", "output")},
+    }  # fmt: skip
+    generator = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        values = generator.standard_normal(shape).astype(np.float32)
+        if "ffn_up" in name:
+            kind = gguf.GGMLQuantizationType.Q4_0
+            writer.add_tensor(f"{name}.weight", gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(f"{name}.weight", values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return str(path)
