@@ -1,0 +1,220 @@
+"""Likelihood and pass-rate with a tiny policy, the statistics under them, and chains of labelers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from fault_server import FaultServer
+from scipy import integrate, stats
+
+from rarft.artifacts import read_manifest
+from rarft.errors import InputError
+from rarft.models.loading import load_policy
+from rarft.models.prompts import PromptConfig, render_prompt
+from rarft.relevance import likelihood
+from rarft.relevance.label import LabelConfig, label
+from rarft.relevance.likelihood import best_split, calibrated_threshold
+from rarft.relevance.pass_rate import difference_interval, probability_better, wilson
+
+WORDS = ["<unk>", "<eos>", "so", "then", "\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "one", "two", "three", "what"]
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A one-layer Llama whose words include whole answers, so that random weights give some right ones."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = [*WORDS, "Problem:", "Solution:"]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>", unk_token="<unk>")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=64, eos_token_id=1, bos_token_id=None, pad_token_id=1, initializer_range=0.4,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("policy")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def values(folder: Path, policy: str, **changes: Any) -> dict[str, Any]:
+    names = ["one", "two", "three"]
+    problems = [
+        {"id": f"p{i}", "question": f"what {names[i % 3]} {names[i // 3]} then", "answer": str(i % 3 + 1),
+         "structure": i % 3, "solution": f"so {names[i % 3]} \\boxed{{{i % 3 + 1}}}"} for i in range(6)
+    ]  # fmt: skip
+    traces = [
+        {"id": f"t{i}", "problem": f"so {names[i % 3]} then {names[(i // 3) % 3]} so so", "structure": i % 3,
+         "solution": f"so so \\boxed{{{i % 3 + 1}}}"} for i in range(9)
+    ]  # fmt: skip
+    for name, rows in (("problems", problems), ("traces", traces)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "problems": str(folder / "problems.jsonl"),
+        "traces": str(folder / "traces.jsonl"),
+        "model": policy,
+        "candidates": {"per_problem": 6},
+        "prompt": {"instruction": ""},
+        **changes,
+    }
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(folder / "labels.parquet").to_pylist())
+
+
+def mean_logp(model: Any, prompt: list[int], target: list[int]) -> float:
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
+    return float(logits.log_softmax(-1).gather(-1, torch.tensor(target).unsqueeze(-1)).mean())
+
+
+@pytest.mark.parametrize("target", ["answer", "solution", "auto"])
+def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy: str, target: str) -> None:
+    from rarft.data import load_problems, load_traces
+
+    config = LabelConfig.parse(
+        values(tmp_path, policy, labeler="likelihood", likelihood={"target": target, "threshold": 0.0}), "test"
+    )
+    folder = label(config, tmp_path / "out")
+    model, tokenizer = load_policy(policy)
+    problems = {p.id: p for p in load_problems(config.problems)}
+    traces = {t.id: t for t in load_traces(config.traces)}
+    found = rows(folder)
+    assert len(found) == 36
+    for row in found:
+        problem, trace = problems[row["problem_id"]], traces[row["trace_id"]]
+        gains = []
+        for text in (f"\\boxed{{{problem.answer}}}", problem.extra["solution"]):
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            prompts = [
+                render_prompt(tokenizer, problem.question, c, PromptConfig(instruction="")) for c in ([trace], [])
+            ]
+            gains.append(mean_logp(model, prompts[0], ids) - mean_logp(model, prompts[1], ids))
+        expected = {"answer": gains[0], "solution": gains[1], "auto": sum(gains) / 2}[target]
+        assert row["score"] == pytest.approx(expected, abs=1e-4)
+        assert row["relevant"] == (row["score"] > 0) and row["labeler"] == "likelihood"
+
+
+def test_likelihood_goes_on_where_it_was_killed(tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likelihood, "UNIT_PAIRS", 7)
+    config = LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test")
+    whole = label(config, tmp_path / "whole")
+    score, calls = likelihood.Scorer.score, []
+
+    def fail_at_the_third(self: Any, unit: Any) -> Any:
+        calls.append(len(unit))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return score(self, unit)
+
+    monkeypatch.setattr(likelihood.Scorer, "score", fail_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        label(config, tmp_path / "broken")
+    broken = label(config, tmp_path / "broken")
+    assert calls == [7, 7, 7, 7, 7, 7, 1]  # of 36 pairs, the first 14 are not scored again
+    assert (broken / "labels.parquet").read_bytes() == (whole / "labels.parquet").read_bytes()
+    assert read_manifest(broken)["ledger"]["tokens_in"] == read_manifest(whole)["ledger"]["tokens_in"]
+
+
+def test_a_prompt_longer_than_the_model_takes_is_told(tmp_path: Path, policy: str) -> None:
+    config = values(tmp_path, policy, labeler="likelihood")
+    long = {"id": "t", "problem": "so " * 80, "solution": "so"}
+    (tmp_path / "traces.jsonl").write_text(json.dumps(long) + "\n")
+    with pytest.raises(InputError, match="problem p0: its prompt of"):
+        label(LabelConfig.parse(config, "test"), tmp_path / "out")
+
+
+def test_best_split_parts_two_groups() -> None:
+    rng = np.random.default_rng(0)
+    two = np.concatenate([rng.normal(0, 0.1, 300), rng.normal(1, 0.1, 100)])
+    assert 0.3 < best_split(two) < 0.7
+    assert best_split([2.0, 2.0]) == 2.0 and best_split([]) == 0.0
+
+
+def test_calibration_finds_the_threshold_and_checks_it_on_other_pairs() -> None:
+    rng = np.random.default_rng(0)
+    known = [(float(rng.normal(0.7 if relevant else 0.3, 0.1)), relevant) for relevant in [True] * 80 + [False] * 200]
+    threshold, facts = calibrated_threshold(known, "labels", 0)
+    assert 0.42 < threshold < 0.58
+    assert facts["likelihood_balanced_accuracy"]["held_out"] > 0.9
+    with pytest.raises(InputError, match="calibration needs"):
+        calibrated_threshold(known[:80], "labels", 0)
+
+
+def test_threshold_from_another_labelers_pairs(tmp_path: Path, policy: str) -> None:
+    oracle = label(LabelConfig.parse(values(tmp_path, policy, labeler="oracle"), "test"), tmp_path / "oracle")
+    config = values(tmp_path, policy, labeler="likelihood", calibrate_on=str(oracle))
+    results = read_manifest(label(LabelConfig.parse(config, "test"), tmp_path / "out"))["results"]
+    assert results["likelihood_calibration_pairs"] == 36
+    assert min(row["score"] for row in rows(tmp_path / "out")) < results["likelihood_threshold"]
+
+
+def test_pass_rate_counts_verified_samples(tmp_path: Path, policy: str) -> None:
+    sampling = {"samples": 40, "base_samples": 80, "max_new_tokens": 4, "confidence": 0.8}
+    config = LabelConfig.parse(values(tmp_path, policy, labeler="pass-rate", pass_rate=sampling), "test")
+    found = rows(label(config, tmp_path / "one"))
+    again = rows(label(config, tmp_path / "two"))
+    assert found == again and len(found) == 36
+    for row in found:
+        words = row["rationale"].replace(",", "").replace(";", "").split()
+        (right, n), (base, n_base) = (map(int, words[i].split("/")) for i in (0, 3))
+        assert (n, n_base) == (40, 80)
+        assert row["score"] == pytest.approx(right / n - base / n_base)
+        assert row["relevant"] == (probability_better(right, n, base, n_base) >= 0.8)
+    assert len({row["score"] for row in found}) > 3
+    ledger = read_manifest(tmp_path / "one")["ledger"]
+    assert ledger["tokens_out"] > 36 * 40
+
+
+def test_probability_better_is_the_integral() -> None:
+    for right, n, base, n_base in ((3, 8, 2, 16), (0, 4, 9, 9), (8, 8, 0, 32), (5, 10, 10, 20)):
+        p, p0 = stats.beta(1 + right, 1 + n - right), stats.beta(1 + base, 1 + n_base - base)
+        expected = integrate.quad(lambda x, p=p, p0=p0: p.pdf(x) * p0.cdf(x), 0, 1)[0]
+        assert probability_better(right, n, base, n_base) == pytest.approx(expected, abs=1e-6)
+
+
+def test_intervals_are_those_of_the_literature() -> None:
+    low, high = wilson(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)  # Newcombe 1998, table I
+    low, high = difference_interval(56, 70, 48, 80)
+    assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)  # Newcombe 1998b, method 10
+
+
+def test_a_cheap_labeler_screens_and_a_dear_one_decides(tmp_path: Path, policy: str) -> None:
+    with FaultServer() as server:
+        judge = {"base_url": server.url, "model": "m"}
+        config = values(tmp_path, policy, labeler="judge", screen="likelihood", screen_keep=0.5, judge=judge)
+        folder = label(LabelConfig.parse(config, "test"), tmp_path / "out")
+        assert len(server.bodies) == 18
+    plain = rows(label(LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test"), tmp_path / "plain"))
+    found = rows(folder)
+    assert [(r["problem_id"], r["trace_id"]) for r in found] == [(r["problem_id"], r["trace_id"]) for r in plain]
+    for start in range(0, 36, 6):
+        group = range(start, start + 6)
+        best = sorted(group, key=lambda i: -plain[i]["score"])[:3]
+        for i in group:
+            assert found[i]["labeler"] == ("judge" if i in best else "likelihood")
+            if i not in best:
+                assert not found[i]["relevant"] and found[i]["rationale"].startswith("screened out")
+
+
+def test_screen_and_labeler_must_differ(tmp_path: Path, policy: str) -> None:
+    config = values(tmp_path, policy, labeler="oracle", screen="oracle")
+    with pytest.raises(InputError, match="another, cheaper labeler"):
+        label(LabelConfig.parse(config, "test"), tmp_path / "out")
+
+
+def test_oracle_without_its_column_is_told(tmp_path: Path, policy: str) -> None:
+    config = values(tmp_path, policy, labeler="oracle", structure_column="shape")
+    with pytest.raises(InputError, match="problem p0: no column `shape`"):
+        label(LabelConfig.parse(config, "test"), tmp_path / "out")
