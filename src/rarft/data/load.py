@@ -53,7 +53,7 @@ Record = TypeVar("Record", Problem, Trace)
 def load_problems(
     path: str, columns: Mapping[str, str] | None = None, skip_bad_rows: Path | None = None
 ) -> list[Problem]:
-    """Read problems: columns `id, question, answer, kind?, source?`.
+    """Read problems: columns `id, question, answer, kind?, source?`; a traces file with answers serves as well.
 
     Args:
         path: JSONL, Parquet or CSV file, a folder that holds `problems.jsonl`, or a hub id (`name[:config[:split]]`).
@@ -122,6 +122,8 @@ def parse_record(
         ValueError: a required column is missing or empty; the message says what to do.
     """
     columns = dict(columns or {})
+    if record is Problem and "question" not in columns and "question" not in values and "problem" in values:
+        columns["question"] = "problem"  # a traces file serves as problems that have solutions
     known = [f.name for f in fields(record) if f.name != "extra"]
     rest = dict(values)
     found: dict[str, Any] = {}

@@ -9,8 +9,9 @@ the problems' texts for the duplicate check, not the solutions. Left out: transl
 """
 
 import json
+import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from rarft.config import Config, Input
 from rarft.data.decontaminate import Decontaminator, Overlap
 from rarft.data.dedupe import DuplicateIndex
 from rarft.data.kinds import KindsConfig, fill_in_kinds
-from rarft.data.load import Problem, Trace, iter_records, to_row, write_jsonl
+from rarft.data.load import Problem, Record, Trace, iter_records, to_row, write_jsonl
 from rarft.data.teacher import TeacherConfig, write_traces
 from rarft.errors import InputError
 from rarft.models.client import SERVER_FIELDS_NOT_IN_FINGERPRINT
@@ -32,6 +33,10 @@ class PrepareConfig(Config):
     as name[:config[:split]]."""
     traces: Input
     """The corpus, columns id, problem, solution, answer?, kind?, source?: same formats."""
+    max_problems: int | None = None
+    """Keep at most this many problems, drawn by the seed, in their order; all when not given."""
+    max_traces: int | None = None
+    """The same for traces."""
     benchmarks: list[Input] = []
     """Evaluation problems; what shares an n-gram with one of them is removed."""
     problem_columns: dict[str, str] = {}
@@ -113,7 +118,7 @@ def _clean_problems(
         folder / "rejected_problems.jsonl" if config.skip_bad_rows else None,
         check=_gold_check(config.verifier),
     )
-    for problem in track(records, "checking problems"):
+    for problem in track(_sample(records, config.max_problems, config.seed), "checking problems"):
         overlap = contaminated.find(problem.question)
         if overlap:
             remove(problem, "contaminated", **_where(overlap))
@@ -135,7 +140,7 @@ def _clean_traces(
         check=_gold_check(config.verifier) if taught else None,
         may_be_empty={"solution"} if taught else (),
     )
-    for trace in track(records, "checking traces"):
+    for trace in track(_sample(records, config.max_traces, config.seed), "checking traces"):
         overlap = contaminated.find(trace.problem) or contaminated.find(trace.solution)
         if overlap:
             remove(trace, "contaminated", **_where(overlap))
@@ -146,6 +151,16 @@ def _clean_traces(
             remove(trace, reason, of=match.key, similarity=round(match.similarity, 3))
             continue
         yield to_row(trace)
+
+
+def _sample(records: Iterator[Record], most: int | None, seed: int) -> Iterable[Record]:
+    """All records, one at a time; or `most` of them, drawn by the seed, in their order."""
+    if most is None:
+        return records
+    everything = list(records)
+    if most >= len(everything):
+        return everything
+    return [everything[i] for i in sorted(random.Random(seed).sample(range(len(everything)), most))]
 
 
 def _gold_check(verifier: str) -> Callable[[Any], None] | None:
