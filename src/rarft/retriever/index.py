@@ -12,8 +12,10 @@ queries. Encoding goes chunk by chunk in bounded memory, and goes on where it wa
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -32,7 +34,7 @@ from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, trace_tex
 TABLE, INFO = "traces", "index.json"
 BASELINES = ("bm25", "random")
 CHUNK = 1024
-EXACT_BELOW = 400_000
+EXACT_BELOW = 150_000
 
 
 class IndexConfig(Config):
@@ -320,7 +322,9 @@ class TraceIndex:
         total = self.n_vectors
         if self.info.type not in BASELINES and total >= self.info.exact_below and not self._vector_index():
             self._build_vector_index(total)
-        self.table.optimize()
+        with warnings.catch_warnings():  # nobody else reads a table that is being built
+            warnings.simplefilter("ignore")
+            self.table.optimize(cleanup_older_than=timedelta(0))
 
     def _build_vector_index(self, n_vectors: int) -> None:
         if self.info.type == "single-vector":

@@ -54,30 +54,43 @@ def read_labels(path: str, problems: Sequence[Problem], traces: Sequence[Trace])
         InputError: a missing column, an unknown trace, an empty score, no pair left, or none that is relevant.
     """
     file = str(find_file(path, LABELS))
+    columns = _columns(file)
+    for name in ("problem_id", "trace_id", "relevant"):
+        empty = next((row for row, value in enumerate(columns[name], start=1) if value is None), None)
+        if empty is not None:
+            raise InputError(f"{file}, row {empty}: column `{name}` is missing or empty; give it a value")
     problem_of = {problem.id: i for i, problem in enumerate(problems)}
     trace_of = {trace.id: i for i, trace in enumerate(traces)}
-    found: list[tuple[int, int, bool, float]] = []
-    for row, values in read_rows(file):
-        for column in ("problem_id", "trace_id", "relevant"):
-            if values.get(column) is None:
-                raise InputError(f"{file}, row {row}: column `{column}` is missing or empty; give it a value")
-        problem, trace = problem_of.get(str(values["problem_id"])), trace_of.get(str(values["trace_id"]))
-        if trace is None:
-            raise InputError(f"{file}, row {row}: trace {values['trace_id']!r} is not among the traces given")
-        if problem is None:
-            continue
-        score = values.get("score")
-        relevant = _as_bool(values["relevant"])
-        if score is not None and not np.isfinite(score):
-            raise InputError(f"{file}, row {row}: score is {score}; give a finite number")
-        found.append((problem, trace, relevant, float(relevant if score is None else score)))
-    if not found:
+    problem = np.array([problem_of.get(str(i), -1) for i in columns["problem_id"]])
+    trace = np.array([trace_of.get(str(i), -1) for i in columns["trace_id"]])
+    relevant = np.array([_as_bool(value) for value in columns["relevant"]])
+    score = np.array([float(r if s is None else s) for r, s in zip(relevant, columns["score"], strict=True)])
+    for wrong, what in (
+        (trace < 0, lambda row: f"trace {columns['trace_id'][row]!r} is not among the traces given"),
+        (~np.isfinite(score), lambda row: f"score is {score[row]}; give a finite number"),
+    ):
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(f"{file}, row {row + 1}: {what(row)}")
+    known = problem >= 0
+    if not known.any():
         raise InputError(f"{file}: labels none of the given problems; check that ids agree")
-    problem_ids, trace_ids, flags, score_list = (np.array(column) for column in zip(*found, strict=True))
-    labels = Labels(problem_ids, trace_ids, flags, score_list, _graded(problem_ids, score_list))
-    if not labels.relevant.any():
+    problem, trace, relevant, score = problem[known], trace[known], relevant[known], score[known]
+    if not relevant.any():
         raise InputError(f"{file}: no pair is relevant; a retriever cannot be trained or judged by it")
-    return labels
+    return Labels(problem, trace, relevant, score, _graded(problem, score))
+
+
+def _columns(file: str) -> dict[str, list[Any]]:
+    names = ("problem_id", "trace_id", "relevant", "score")
+    if file.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(file)
+        missing: list[Any] = [None] * len(table)
+        return {name: table[name].to_pylist() if name in table.column_names else missing for name in names}
+    rows = [values for _, values in read_rows(file)]
+    return {name: [values.get(name) for values in rows] for name in names}
 
 
 def _as_bool(value: Any) -> bool:
