@@ -133,6 +133,8 @@ def test_the_question_echoed_is_no_answer_but_a_simplified_form_is():
     assert score(r"\frac{\sqrt{2}}{2}", r"\dfrac{1}{\sqrt{2}}", question) == "wrong"
     assert score(r"5\sqrt{2}", r"5 \sqrt 2", question) == "correct"
     assert score("x^2+2x+1", "x^2 + 1 + 2x", "Expand $(x+1)^2$.") == "correct"
+    assert score(r"\sqrt{3}", r"\sqrt{3 }", r"Which is larger, $\sqrt{3}$ or $\sqrt{2}$?") == "correct"
+    assert score(r"\frac{3}{2}", "3/2", r"Which is larger, $3/2$ or $\sqrt{2}$?") == "correct"
     assert score("x^2+2x+1", "(x+1)^2", "Expand $(x+1)^2$.") == "wrong"
     assert score("x^2+2x+1", "(x+1)^2", r"Is it $x^2+2x+1$? (A) $(x+1)^2$ (B) $x$") == "correct"  # an option
 

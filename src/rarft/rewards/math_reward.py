@@ -169,11 +169,12 @@ class MathReward(Reward):
         if not math_guard.small(expected):
             return 0.0  # only an identical answer can be right, and shortcut has seen that it is not
         math_guard.refuse_large(given)
-        if math_guard.is_literal(expected) and _COMPUTED.search(text) and not _COMPUTED.search(clean_gold(gold)):
+        literal = math_guard.is_literal(expected)
+        if literal and _COMPUTED.search(text) and not _COMPUTED.search(clean_gold(gold)):
             return 0.0
         if not math_guard.is_answer(expected, given) or _contradicts(text):
             return 0.0
-        if _echoes(text, str(extra.get("question") or "")):
+        if not literal and _echoes(text, clean_gold(gold), str(extra.get("question") or "")):
             return 0.0
         if math_guard.differ(expected, given):
             return 0.0
@@ -245,15 +246,18 @@ def _contradicts(answer: str) -> bool:
     return any(abs(a - numbers[0]) * 100 > max(abs(a), abs(numbers[0])) for a in numbers)
 
 
-def _echoes(answer: str, question: str) -> bool:
-    """Whether the answer is a formula of the question, as a whole and with an operation left to do in it."""
+def _echoes(answer: str, gold: str, question: str) -> bool:
+    """Whether the answer is a whole formula of the question, has something left to do in it, and is not the gold one.
+
+    Never where the question lists options.
+    """
     if not question or not re.search(r"[-+*/^!=]|\\[a-z]{3,}", answer.lstrip("-+")) or "(A)" in question:
         return False
 
     def bare(text: str) -> str:
         return re.sub(r"\\left|\\right|\\[,;:! ]|[\s.,;:?]|(?<=\\)[dt](?=frac)", "", text)
 
-    return any(bare(formula) == bare(answer) for formula in _formulas(question))
+    return bare(answer) != bare(gold) and any(bare(formula) == bare(answer) for formula in _formulas(question))
 
 
 def _formulas(question: str) -> Iterable[str]:
