@@ -193,3 +193,36 @@ def test_a_config_that_makes_no_sense_is_refused(policy: str, files: dict[str, s
     for wrong in ({"samples": 0}, {"contexts": "all"}, {"temperature": -1}):
         with pytest.raises(ValidationError):
             config(policy, files, **wrong)
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_loses_finished_chunks_nothing(policy: str, files: dict[str, str], tmp_path: Path) -> None:
+    """The command itself, killed again and again, ends with the rollouts of an unbroken run."""
+    import subprocess
+    import sys
+    import time
+
+    write_jsonl(tmp_path / "many.jsonl", [{"id": f"m{i}", "question": f"what {i}", "answer": "1"} for i in range(160)])
+    problems = str(tmp_path / "many.jsonl")
+    command = [sys.executable, "-m", "rarft.cli", "evaluate", "--problems", problems, "--model", policy]
+    command += ["--samples", "16", "--max-new-tokens", "24", "--output"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    scratch = tmp_path / ".killed.partial" / "scratch"
+    kills, seen = 0, 0
+    for _ in range(5):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and len(list(scratch.glob("chunk-*"))) <= seen:
+            time.sleep(0.02)
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        now = len(list(scratch.glob("chunk-*")))
+        assert now > seen, "a finished chunk stays"
+        kills, seen = kills + 1, now
+    else:
+        subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    assert kills >= 3
+    assert read_rollouts(tmp_path / "killed") == read_rollouts(tmp_path / "whole")

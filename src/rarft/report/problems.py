@@ -10,7 +10,7 @@ from typing import Any
 from rarft.data import Problem, Trace, load_problems, load_traces
 from rarft.errors import InputError
 from rarft.evaluation.rollouts import Rollout
-from rarft.report.collect import KEY_MARK, System
+from rarft.report.collect import KEY_MARK, StageOutput, System
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,14 @@ def _tags(accuracy: list[float]) -> list[str]:
         tags.append("differ")
     tags.append("solved" if accuracy[-1] >= 0.5 else "unsolved")
     return tags
+
+
+def trace_patterns(stage: StageOutput) -> dict[str, str]:
+    """Structure (or else kind) of the traces an evaluation used, where their file names one."""
+    path = stage.config.get("traces")
+    found = _read(load_traces, path, {}) if path else []
+    named = {trace.id: trace.extra.get("structure") or trace.kind for trace in found}
+    return {key: str(value) for key, value in named.items() if value}
 
 
 class _Texts:

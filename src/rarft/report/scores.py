@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rarft.evaluation.contexts import ensemble, summarise, variation
+from rarft.evaluation.contexts import diversity, ensemble, summarise, variation
 from rarft.evaluation.metrics import Interval, bootstrap
-from rarft.evaluation.rollouts import read_rollouts
+from rarft.evaluation.rollouts import Rollout, read_rollouts
 from rarft.report import plots
-from rarft.report.blocks import Cell, Figure, Section, Table, percent, score_cell
+from rarft.report.blocks import Cell, Figure, Section, Table, metric_cell, percent, score_cell
 from rarft.report.collect import Row, Run, StageOutput, System, differences, headline, n_problems, pooled
-from rarft.report.problems import entries
+from rarft.report.problems import entries, trace_patterns
 
 
 def summary(systems: Sequence[System], same: bool = True) -> str:
@@ -151,8 +151,9 @@ def _benchmark_table(systems: list[System], rows: list[Row], benchmarks: list[st
 
 
 def context_section(runs: list[Run], systems: list[System]) -> Section | None:
-    """Accuracy under each of the top-k contexts (the paper's figure 4), and ensembling over them."""
+    """Accuracy under each of the top-k contexts (the paper's figure 4), ensembling over them, and their diversity."""
     section = Section("contexts", "Contexts")
+    diverse: list[list[Cell]] = []
     for run in runs:
         for stage in run.of("evaluate"):
             if stage.config.get("contexts") != "each":
@@ -181,7 +182,33 @@ def context_section(runs: list[Run], systems: list[System]) -> Section | None:
             section.figures.append(Figure(plots.context_ranges(points, alt=alt), caption))
             section.tables.append(_variation_table(stage, found, bare))
             section.tables.append(_ensemble_table(stage, spread))
+            of = f"{run.label}: " if len(runs) > 1 else ""
+            diverse.append([Cell(f"{of}{stage.name}"), *_diversity_cells(stage, rollouts)])
+    if diverse:
+        head = ["evaluation", "distinct patterns", "top context", "any context", "exactly one", "Jaccard distance"]
+        caption = (
+            "Diversity: patterns among a problem's contexts, share of problems solved by them (half of the samples)"
+        )
+        section.tables.append(Table(caption, head, diverse))
     return section if section.figures or section.notes else None
+
+
+def _diversity_cells(stage: StageOutput, rollouts: list[Rollout]) -> list[Cell]:
+    retrieved: dict[str, dict[str, None]] = {}
+    for row in sorted(rollouts, key=lambda row: row.context):
+        retrieved.setdefault(row.problem_id, {}).update(dict.fromkeys(row.trace_ids))
+    patterns = trace_patterns(stage)
+    known = bool(patterns) and all(key in patterns for ids in retrieved.values() for key in ids)
+    found = diversity(
+        {key: list(ids) for key, ids in retrieved.items()}, patterns=patterns if known else None, rollouts=rollouts
+    )
+    solved = found["solved_by"]
+    shares = [solved["share_solved"].get("1"), solved["share_solved_by_any"], solved["share_solved_by_one"]]
+    return [
+        metric_cell(found.get("distinct_patterns")),
+        *[Cell("" if share is None else f"{percent(share)} %", share) for share in shares],
+        metric_cell(solved["jaccard_distance"]),
+    ]
 
 
 VARIATION_ROWS = {
