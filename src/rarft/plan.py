@@ -148,7 +148,8 @@ def _index(config: Any, known: Known, output: str) -> tuple[dict[str, Count], Kn
 
 
 def _retrieve(config: Any, known: Known, output: str) -> tuple[dict[str, Count], Known]:
-    return {"queries": _rows(config.problems, known, "problems")}, {}
+    counts = [_rows(value, known, "problems") for value in config.problems]
+    return {"queries": None if None in counts else sum(count or 0 for count in counts)}, {}
 
 
 def _train(config: Any, known: Known, output: str) -> tuple[dict[str, Count], Known]:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +43,14 @@ class Trace:
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
+BENCHMARKS: dict[str, tuple[str, dict[str, str]]] = {
+    "aime24": ("HuggingFaceH4/aime_2024", {"question": "problem"}),
+    "aime25": ("MathArena/aime_2025", {"id": "problem_idx", "question": "problem"}),
+    "hmmt25": ("MathArena/hmmt_feb_2025", {"id": "problem_idx", "question": "problem"}),
+    "brumo25": ("MathArena/brumo_2025", {"id": "problem_idx", "question": "problem"}),
+}
+"""The paper's benchmarks: name -> hub id and columns. Their ids get the name in front, so they can be mixed."""
+
 REQUIRED: dict[type, tuple[str, ...]] = {
     Problem: ("id", "question", "answer"),
     Trace: ("id", "problem", "solution"),
@@ -56,7 +64,8 @@ def load_problems(
     """Read problems: columns `id, question, answer, kind?, source?`; a traces file with answers serves as well.
 
     Args:
-        path: JSONL, Parquet or CSV file, a folder that holds `problems.jsonl`, or a hub id (`name[:config[:split]]`).
+        path: JSONL, Parquet or CSV file, a folder that holds `problems.jsonl`, a hub id (`name[:config[:split]]`), or
+            the name of a benchmark (`BENCHMARKS`).
         columns: our column name -> the file's.
         skip_bad_rows: write unusable rows with the reason to this JSONL file instead of failing.
 
@@ -86,12 +95,17 @@ def iter_records(
         may_be_empty: required columns that a row may lack all the same; their value is then the empty string.
     """
     source = _inside(path, "problems.jsonl" if record is Problem else "traces.jsonl")
+    benchmark = is_benchmark(path)
+    if benchmark:
+        columns = BENCHMARKS[path][1]
     rejects = RejectsFile(skip_bad_rows)
     seen: dict[str, int] = {}
     try:
         for row, values in read_rows(source, on_bad=rejects.write if skip_bad_rows else None):
             try:
                 found = parse_record(record, values, columns, may_be_empty)
+                if benchmark:
+                    found = replace(found, id=f"{path}-{found.id}")
                 if check is not None:
                     check(found)
                 if found.id in seen:
@@ -108,6 +122,11 @@ def iter_records(
     if not seen:
         what = "usable rows" if rejects.count else "rows"
         raise InputError(f"{source}: no {what}; at least one {record.__name__.lower()} is needed")
+
+
+def is_benchmark(path: str) -> bool:
+    """Whether `path` is the name of a benchmark, and not also a file here."""
+    return path in BENCHMARKS and not Path(path).exists()
 
 
 def parse_record(
@@ -270,7 +289,7 @@ def _read_hub(name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Stream `name[:config[:split]]`, split `train` unless given."""
     from datasets import load_dataset
 
-    dataset_id, *rest = name.split(":")
+    dataset_id, *rest = (BENCHMARKS[name][0] if name in BENCHMARKS else name).split(":")
     config = rest[0] if rest and rest[0] else None
     split = rest[1] if len(rest) > 1 else "train"
     try:

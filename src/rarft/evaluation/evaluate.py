@@ -28,14 +28,6 @@ from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_roll
 from rarft.models.prompts import PromptConfig
 from rarft.progress import log, track
 
-BENCHMARKS: dict[str, tuple[str, dict[str, str]]] = {
-    "aime24": ("HuggingFaceH4/aime_2024", {"question": "problem"}),
-    "aime25": ("MathArena/aime_2025", {"id": "problem_idx", "question": "problem"}),
-    "hmmt25": ("MathArena/hmmt_feb_2025", {"id": "problem_idx", "question": "problem"}),
-    "brumo25": ("MathArena/brumo_2025", {"id": "problem_idx", "question": "problem"}),
-}
-"""The paper's benchmarks by name: Hugging Face id and columns."""
-
 ROLLOUTS_PER_CHUNK = 256
 
 
@@ -163,14 +155,10 @@ def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
     found: dict[str, list[Problem]] = {}
     for given in config.problems:
         path = Path(given)
-        if given in BENCHMARKS and not path.exists():
-            name, (source, columns) = given, BENCHMARKS[given]
-        else:
-            source, columns = given, config.columns
-            name = path.stem if path.suffix else path.name or given
+        name = path.stem if path.suffix else path.name or given
         if name in found:
             raise InputError(f"{given}: a second benchmark called {name}; rename the file")
-        problems = load_problems(source, columns)
+        problems = load_problems(given, config.columns)
         if config.limit is not None and len(problems) > config.limit:
             problems = sorted(random.Random(config.seed).sample(problems, config.limit), key=lambda problem: problem.id)
         found[name] = problems

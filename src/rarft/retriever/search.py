@@ -11,7 +11,9 @@ demonstration.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import field_validator
 
 from rarft.artifacts import Work, stage
 from rarft.config import Config, Input
@@ -29,8 +31,9 @@ CHUNK = 512
 class RetrieveConfig(Config):
     """Find the best traces for each problem."""
 
-    problems: Input
-    """Problems: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
+    problems: list[Input]
+    """Problems, one or several of: JSONL, Parquet, CSV, a `rarft prepare` folder, a Hugging Face dataset id, or the
+    names aime24, aime25, hmmt25, brumo25."""
     index: Input
     """A `rarft index` folder."""
     top_k: int = 1
@@ -49,6 +52,11 @@ class RetrieveConfig(Config):
     """Seed of a `random` index."""
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"batch_size"})
+
+    @field_validator("problems", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 @dataclass
@@ -74,7 +82,9 @@ def retrieve(config: RetrieveConfig, work: Work) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    problems = load_problems(config.problems)
+    problems = [problem for path in config.problems for problem in load_problems(path)]
+    if len({problem.id for problem in problems}) < len(problems):
+        raise InputError(f"{', '.join(config.problems)}: share ids; make ids unique over all files")
     index = TraceIndex(config.index, retriever=config.retriever, batch_size=config.batch_size, seed=config.seed)
     check_top_k(index, config.top_k)
     schema = pa.schema(
