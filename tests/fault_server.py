@@ -18,9 +18,14 @@ Reply = tuple[int, dict[str, str], bytes]
 FAULTS = ("429", "429-date", "500", "hang", "cut", "half-json", "no-choices", "null-content", "ok")
 
 
+def number(prompt: str) -> int:
+    """A number that a prompt stands for; the same however the judge is asked about a pair."""
+    return zlib.crc32(prompt.split("ITS SOLUTION")[0].encode())
+
+
 def verdict(prompt: str) -> bool:
     """What the server thinks of a prompt."""
-    return zlib.crc32(prompt.encode()) % 3 == 0
+    return number(prompt) % 3 == 0
 
 
 def completion(text: Any, tokens_in: int = 100, tokens_out: int = 20) -> bytes:
@@ -34,7 +39,7 @@ def judgement(body: dict[str, Any]) -> str:
     """The answer of a well-behaved judge."""
     messages = body["messages"]
     prompt = messages[min(1, len(messages) - 1)]["content"]
-    return json.dumps({"pattern": f"pattern {zlib.crc32(prompt.encode()) % 97}", "relevant": verdict(prompt)})
+    return json.dumps({"pattern": f"pattern {number(prompt) % 97}", "relevant": verdict(prompt)})
 
 
 class FaultServer:

@@ -87,6 +87,8 @@ def test_missing_and_strange_files(tmp_path: Path) -> None:
 
 
 def test_a_traces_file_serves_as_problems_with_solutions(tmp_path: Path) -> None:
-    (tmp_path / "traces.jsonl").write_text('{"id": "a", "problem": "What is 1 + 1?", "solution": "2.", "answer": "2"}\n')
+    (tmp_path / "traces.jsonl").write_text(
+        '{"id": "a", "problem": "What is 1 + 1?", "solution": "2.", "answer": "2"}\n'
+    )
     (problem,) = load_problems(str(tmp_path / "traces.jsonl"))
     assert (problem.question, problem.answer, problem.extra) == ("What is 1 + 1?", "2", {"solution": "2."})

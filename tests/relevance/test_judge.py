@@ -87,11 +87,12 @@ def test_labels_say_what_the_judge_said_through_every_fault(tmp_path: Path) -> N
         prompt = body["messages"][1]["content"]
         good = json.dumps({"pattern": "p", "relevant": verdict(prompt)})
         bad = [good, f"Here it is: {good} Bye.", '{"pattern": 3, "relevant": "perhaps"}', good[:20]]
-        return bad[len(prompt) % 4] if len(body["messages"]) == 2 else good
+        return bad[len(prompt) % 4] if "JSON" in prompt else "Yes." if verdict(prompt) else "no"
 
     with FaultServer(fault, answer) as server:
         folder = label(config(tmp_path, server.url), tmp_path / "out")
         prompts = {body["messages"][1]["content"] for body in server.bodies}
+        prompts = {prompt for prompt in prompts if "JSON" in prompt}
     rows = pq.read_table(folder / "labels.parquet").to_pylist()
     assert len(rows) == 120 and len(prompts) == 120
     by_text = {(p.split("What is ")[1].split(" ")[0], p.split("Halve ")[1].split(".")[0]): verdict(p) for p in prompts}

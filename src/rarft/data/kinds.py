@@ -96,12 +96,12 @@ def _ask(config: KindsConfig, problems: Path, traces: Path, work: Work) -> dict[
 
     def question(item: tuple[tuple[str, str], str]) -> Question:
         content = task + item[1] + '\n\nAnswer with JSON and nothing else: {"kind": "..."}'
-        reminder = "Answer with one of the kinds in the list and nothing else."
+        again = task + item[1] + "\n\nAnswer with one of the kinds in the list and nothing else."
         return Question(
             [{"role": "user", "content": content}],
             lambda text: parse_kind(text, config.names),
             schema,
-            reminder=reminder,
+            again=[{"role": "user", "content": again}],
         )
 
     def take(item: tuple[tuple[str, str], str], answer: Answer) -> None:

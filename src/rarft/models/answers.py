@@ -38,8 +38,8 @@ class Question:
     """The answer as a JSON value, or None when it cannot be used."""
     schema: dict[str, Any] | None = None
     seed: int | None = None
-    reminder: str | None = None
-    """Said when an answer could not be used; None asks the same question afresh."""
+    again: list[Message] | None = None
+    """What to send instead when an answer could not be used: a plainer question; None asks the same one."""
     slow_parse: bool = False
     """Run `parse` in a thread."""
 
@@ -233,7 +233,8 @@ class _Asker(Generic[T]):
         value, raw, tokens_in, tokens_out, calls = None, "", 0, 0, 0
         for ask in range(self.server.asks):
             try:
-                reply = await client.chat(messages, schema=question.schema, seed=seed)
+                schema = question.schema if messages is question.messages else None
+                reply = await client.chat(messages, schema=schema, seed=seed)
             except Unanswered as error:
                 raw, calls = str(error), calls + error.calls
                 break
@@ -243,9 +244,7 @@ class _Asker(Generic[T]):
             if value is not None:
                 break
             seed = (question.seed or 0) + 7919 * (ask + 1)
-            if question.reminder:
-                answer = {"role": "assistant", "content": raw[:RAW_CHARACTERS] or "(empty)"}
-                messages = [*question.messages, answer, {"role": "user", "content": question.reminder}]
+            messages = question.again or messages
         kept = "" if value is not None else raw[:RAW_CHARACTERS]
         result = Answer(value, kept, tokens_in, tokens_out, calls)
         self.log.append(_row(index, self.key(item), result))

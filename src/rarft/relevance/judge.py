@@ -1,8 +1,9 @@
 """The judge: a model behind an API says whether a trace's reasoning carries over to a problem.
 
 The prompt asks for the shared transferable pattern by name first, then for yes or no. Structured output is asked for
-where the server has it; what comes back is read leniently. An answer that cannot be read is asked for again and then
-listed in unjudged.jsonl with its raw text: never taken for a no. Left out: graded judgements, pairs judged in batches.
+where the server has it; what comes back is read leniently. After an answer that cannot be read the judge is asked for
+one word; then the pair is listed in unjudged.jsonl with the raw text, never taken for a no. Left out: graded
+judgements, several pairs in one request.
 """
 
 import json
@@ -24,7 +25,7 @@ It helps if its solution uses a reasoning pattern that carries over: the same st
 theorem or proof technique. A similar story, topic, name or number does not help by itself, and a different story does \
 not hurt."""
 
-TASK = """PROBLEM TO SOLVE
+PAIR = """PROBLEM TO SOLVE
 {question}
 
 SOLVED EXAMPLE
@@ -32,14 +33,14 @@ SOLVED EXAMPLE
 
 ITS SOLUTION
 {solution}
+"""
 
+TASK = """
 First name the reasoning pattern that the solution uses and the problem needs, in a few words, or "none". Then decide.
-Answer with JSON and nothing else: {{"pattern": "...", "relevant": true or false}}"""
+Answer with JSON and nothing else: {"pattern": "...", "relevant": true or false}"""
 
-REMINDER = (
-    "That could not be read. Reply with one word: does the reasoning of the solved example carry over to the problem, "
-    "yes or no?"
-)
+PLAIN_TASK = """
+Does the reasoning of the solved example carry over to the problem to solve? Answer with one word, yes or no."""
 
 SCHEMA = {
     "type": "object",
@@ -71,13 +72,13 @@ class JudgeConfig(ServerConfig):
     """Tokens of an answer that --dry-run reckons with."""
 
 
-def pair_messages(pair: Pair, config: JudgeConfig) -> list[Message]:
-    """What the judge is sent about a pair."""
+def pair_messages(pair: Pair, config: JudgeConfig, task: str = TASK) -> list[Message]:
+    """What the judge is sent about a pair; with PLAIN_TASK after an answer that could not be read."""
     solution = pair.trace.solution.strip()
     if len(solution) > config.solution_characters:
         solution = solution[: config.solution_characters].rsplit(" ", 1)[0] + " [...]"
-    task = TASK.format(question=pair.problem.question.strip(), problem=pair.trace.problem.strip(), solution=solution)
-    return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": task}]
+    text = PAIR.format(question=pair.problem.question.strip(), problem=pair.trace.problem.strip(), solution=solution)
+    return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": text + task}]
 
 
 def judge_label(
@@ -110,7 +111,8 @@ def judge_label(
         def question(ballot: tuple[Pair, int]) -> Question:
             pair, vote = ballot
             seed = vote if config.votes > 1 else None
-            return Question(pair_messages(pair, config), parse_verdict, SCHEMA, seed, REMINDER)
+            plain = pair_messages(pair, config, PLAIN_TASK)
+            return Question(pair_messages(pair, config), parse_verdict, SCHEMA, seed, plain)
 
         def take(ballot: tuple[Pair, int], answer: Answer) -> None:
             nonlocal n_unjudged
