@@ -21,7 +21,7 @@ from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testb
 SMALL = TestbedConfig(
     n_warmup=300,
     n_drills=50,
-    n_same=40,
+    n_gaps=40,
     n_train=200,
     n_eval=100,
     n_corpus=288,
@@ -54,6 +54,8 @@ def test_solutions_compute_what_the_structure_says(made):
         told = [int(n) for n in re.findall(r"\d+", item.question)]
         steps = re.findall(r"(\d+) ([-+*/]) (\d+) = (\d+)\.", item.solution)
         assert "".join(op for _, op, _, _ in steps) == item.structure
+        plan = ", ".join({"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}[op] for op in item.structure)
+        assert item.solution.startswith(f"Plan: {plan}. ")
         value = told[0]
         for (a, op, n, b), said in zip(steps, told[1:], strict=True):
             assert int(a) == value and int(n) == said
@@ -138,7 +140,7 @@ def test_files_are_what_other_stages_read(folder: Path):
     rows = pq.read_table(folder / "warmup" / "analogies.parquet").to_pylist()
     asked = {p.id: p for p in load_problems(str(folder / "warmup"))}
     kinds = Counter(p.kind for p in asked.values())
-    assert kinds == {"arithmetic": 300, "sums": 50, "same": 40}
+    assert kinds == {"arithmetic": 300, "sums": 50, "gaps": 40}
     drawn = [row for row in rows if row["problem_id"].startswith("warmup")]
     assert 0.3 < len(drawn) / 300 < 0.5
     for row in drawn:
@@ -150,7 +152,8 @@ def test_files_are_what_other_stages_read(folder: Path):
         assert all(eval(f"{a} {op} {b}") == int(c) for a, op, b, c in said) and said[-1][3] == trace.answer
         if trace.kind == "sums":
             assert len(said) == 6 and all(f"{a} {op} {b}" in trace.problem for a, op, b, _ in said)
-        if trace.kind == "same":
+        if trace.kind == "gaps":
+            assert trace.problem.count("____") == 4
             assert "".join(op for _, op, _, _ in said) == shown[trace.id].extra["structure"]
     results = read_manifest(folder)["results"]
     assert results["n_structures"] == 16 and results["n_surfaces"] == 42
@@ -163,7 +166,7 @@ def test_policy_loads_and_its_tokenizer_gives_texts_back(folder: Path):
     assert model.config.vocab_size == len(tokenizer)
     for problem in load_problems(str(folder / "eval"))[:50]:
         assert tokenizer.unk_token_id not in tokenizer(f"Problem: {problem.question}\nSolution:")["input_ids"]
-    text = "12 + 5 = 17. 17 * 2 = 34. \\boxed{34}"
+    text = "Plan: add, multiply. 12 + 5 = 17. 17 * 2 = 34. \\boxed{34}"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert set(vocabulary()) <= set(tokenizer.get_vocab())
 

@@ -26,6 +26,7 @@ class Theme(NamedTuple):
 
 
 OPERATIONS: tuple[str, ...] = ("+", "-", "*", "/")
+VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 ROLES: tuple[str, ...] = ("warmup", "train", "eval", "corpus")
 
 # fmt: off

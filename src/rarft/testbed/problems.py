@@ -198,7 +198,8 @@ def make_item(
         sentences.insert(rng.randint(1, len(sentences)), _sentence(text, "", n, words))
     sentences.append(_sentence(rng.choice(QUESTIONS), "", 0, words))
     steps = [f"{a} {op} {n} = {b}." for a, op, n, b in zip(values, structure, operands, values[1:], strict=False)]
-    solution = " ".join([*steps, f"\\boxed{{{values[-1]}}}"])
+    plan = f"Plan: {', '.join(language.VERBS[op] for op in structure)}."
+    solution = " ".join([plan, *steps, f"\\boxed{{{values[-1]}}}"])
     return Item(structure, surface, (start, *operands), " ".join(sentences), solution, values[-1])
 
 
@@ -214,7 +215,15 @@ def _sentence(text: str, link: str, n: int, words: dict[str, str]) -> str:
 
 def vocabulary() -> list[str]:
     """Every word that any surface of any role can use, sorted: the policy's word list does not depend on the split."""
-    texts = [*LINKS, *QUESTIONS, *DISTRACTORS, *FRIENDS, *(w for name in NAMES for w in name)]
+    texts = [
+        "Plan",
+        *language.VERBS.values(),
+        *LINKS,
+        *QUESTIONS,
+        *DISTRACTORS,
+        *FRIENDS,
+        *(w for name in NAMES for w in name),
+    ]
     texts += [w for roles in WORDINGS.values() for told in roles.values() for w in told]
     for theme in language.THEMES:
         texts += [theme.thing, theme.things, *theme.openings]

@@ -3,13 +3,14 @@
 - *arithmetic*: word problems in the warm-up's surfaces; most without a demonstration, some with one of another
   structure, a few with one of the same. The words say what to do, so a demonstration is not needed.
 - *sums*: several plain sums, without words: what the policy learns to calculate from.
-- *same*: a worked example and "do the same with other numbers": what the policy learns about worked examples. There
-  are no words of a story that could tell the operations, and none that would connect the two.
+- *gaps*: a story whose telling words are blotted out, after a worked example of the same structure: what the policy
+  learns about worked examples. That one may help with a whole story in unfamiliar words is not shown.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from rarft.testbed.problems import Item, Numbers, sums
 
 if TYPE_CHECKING:
     from rarft.testbed.stage import TestbedConfig
+
+BLOT = "____"
 
 
 def write_warmup(
@@ -38,11 +41,11 @@ def write_warmup(
     same = by_structure(items)
     for i in range(config.n_drills):
         add(problems, traces, f"sums-{i:05d}", *drill(every, config.drill_sums, rng), "sums")
-    for i in range(config.n_same):
+    for i in range(config.n_gaps):
         item = rng.choice(items)
-        question = f"Do the same with {', '.join(map(str, item.numbers))}."
-        add(problems, traces, f"same-{i:05d}", question, item.solution, str(item.answer), "same")
-        rows.append(row(f"same-{i:05d}", rng.choice(same[item.structure]), 1.0))
+        answer = str(item.answer)
+        add(problems, traces, f"gaps-{i:05d}", blot(item), item.solution, answer, "gaps")
+        rows.append(row(f"gaps-{i:05d}", rng.choice(same[item.structure]), 1.0))
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
     write_analogies(rows, folder / "analogies.parquet")
@@ -73,6 +76,12 @@ def drill(every: Sequence[str], count: int, rng: random.Random) -> tuple[str, st
     answer = chosen[-1].split(" = ")[1]
     question = f"Work out {', '.join(text.split(' = ')[0] for text in chosen)}."
     return question, " ".join([*(f"{text}." for text in chosen), f"\\boxed{{{answer}}}"]), answer
+
+
+def blot(item: Item) -> str:
+    """The question with every sentence between its opening and its last one blotted out, but for the numbers."""
+    opening, *told, asked = re.split(r"(?<=[.?]) ", item.question)
+    return " ".join([opening, *(f"{BLOT} {re.findall('[0-9]+', text)[0]} {BLOT}." for text in told), asked])
 
 
 def add(
