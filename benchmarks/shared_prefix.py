@@ -56,18 +56,19 @@ def make_trainers(args: argparse.Namespace, folder: str) -> dict[str, Any]:
         pad_token="t0", eos_token="t1", unk_token="t2", padding_side="left",
     )  # fmt: skip
     trainers = {}
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(SHAPES[args.shape], dtype=torch.float32).to(args.device)
+    shape = SHAPES[args.shape]
+    if args.layers:
+        shape.num_hidden_layers = args.layers
+        shape.layer_types = None if not hasattr(shape, "layer_types") else shape.layer_types[: args.layers]
     for name, cls in (("trl", GRPOTrainer), ("ours", SharedGRPOTrainer)):
         config = GRPOConfig(
             output_dir=folder, per_device_train_batch_size=8, num_generations=8, max_completion_length=80,
             report_to=[], bf16=args.bf16, use_cpu=args.device == "cpu", gradient_checkpointing=False, beta=0.0,
             loss_type="grpo", dataloader_pin_memory=False,
         )  # fmt: skip
-        own = AutoModelForCausalLM.from_config(SHAPES[args.shape], dtype=torch.float32).to(args.device)
-        own.load_state_dict(model.state_dict())
+        torch.manual_seed(0)
         trainer = cls(
-            model=own,
+            model=AutoModelForCausalLM.from_config(shape, dtype=torch.float32).to(args.device),
             reward_funcs=lambda completions, **_: [0.0] * len(completions),
             args=config,
             train_dataset=Dataset.from_dict({"prompt": ["t3"] * 8}),
@@ -232,6 +233,7 @@ def cell(text: str) -> tuple[int, int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="135m")
+    parser.add_argument("--layers", type=int, help="fewer layers than the shape has, where memory is short")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--repeats", type=int, default=3)

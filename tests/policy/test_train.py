@@ -117,7 +117,7 @@ def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root})
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "sft"])
+@pytest.mark.parametrize("algorithm", ["grpo", pytest.param("sft", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path) -> None:
     options = {"reward": "tests.policy.rewards:Capitals"} if algorithm == "grpo" else {}
     job = config(tmp_path, algorithm=algorithm, steps=40, save_every=3, **options)  # 13 passes over the problems
