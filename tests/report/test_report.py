@@ -212,3 +212,31 @@ def test_seeds_with_problems_of_their_own_are_pooled_not_aligned(
     write_json(elsewhere / "run.json", recipe | {"name": "another recipe"})
     with pytest.raises(InputError, match="share no problem"):
         report(ReportConfig(runs=[str(run), str(elsewhere)]), tmp_path / "other")
+
+
+def test_long_texts_are_shortened_and_say_so(run: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from rarft.evaluation.rollouts import write_rollouts
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    rows = read_rollouts(copy / "evaluate-bare")
+    long = "START " + "x" * 50_000 + " \\boxed{END}"
+    write_rollouts([replace(row, completion=long) for row in rows], copy / "evaluate-bare" / "rollouts.parquet")
+    text = (report(ReportConfig(runs=[str(copy)]), tmp_path / "report") / "report.html").read_text()
+    assert "START" in text and "boxed{END}" in text and f"{len(long) - 4000:,} characters left out" in text
+    assert len(text) < 600_000
+
+
+def test_arms_with_different_numbers_of_samples_share_k(run: Path, tmp_path: Path) -> None:
+    from rarft.evaluation.rollouts import write_rollouts
+
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    rows = [row for row in read_rollouts(copy / "evaluate-bare") if row.sample < 2]
+    write_rollouts(rows, copy / "evaluate-bare" / "rollouts.parquet")
+    found = headline(align(systems_of(load_runs([copy])[0])))
+    assert [row.k for row in found] == [2, 2]
+    assert [row.scores["avg"].n_samples for row in found] == [2, 4]
+    assert "avg@2" in headline_table(copy)

@@ -20,7 +20,15 @@ from rarft.data import load_problems
 from rarft.errors import InputError
 from rarft.evaluation import metrics
 from rarft.evaluation.metrics import Interval
-from rarft.evaluation.rollouts import METRICS, Groups, Rollout, grouped, problem_values, read_rollouts
+from rarft.evaluation.rollouts import (
+    METRICS,
+    Groups,
+    Rollout,
+    grouped,
+    problem_values,
+    read_rollouts,
+    samples_per_problem,
+)
 
 
 @dataclass(frozen=True)
@@ -240,11 +248,15 @@ def n_problems(systems: Sequence[System]) -> int:
 
 
 def headline(systems: Sequence[System], *, seed: int = 0) -> list[Row]:
-    """One row per system, aligned; gains are against the first system of the same run."""
+    """One row per system, aligned; gains are against the first system of the same run.
+
+    pass@k and maj@k use the same k in every row: the fewest samples that any system has of a problem.
+    """
     rows = []
+    k = _common_k(systems)
     for system in systems:
         reference = next(other for other in systems if other.run is system.run)
-        rows.append(_row(system.label, system.run.label, [system], [reference], seed))
+        rows.append(_row(system.label, system.run.label, [system], [reference], k, seed))
     return rows
 
 
@@ -262,15 +274,19 @@ def pooled(systems: Sequence[System], *, seed: int = 0) -> list[Row]:
         return []
     first = [arms[shared[0]] for arms in by_run]
     label = f"{len(runs)} seeds"
-    return [_row(name, label, [arms[name] for arms in by_run], first, seed) for name in shared]
+    k = _common_k(systems)
+    return [_row(name, label, [arms[name] for arms in by_run], first, k, seed) for name in shared]
 
 
-def _row(label: str, run: str, systems: list[System], reference: list[System], seed: int) -> Row:
+def _common_k(systems: Sequence[System]) -> int:
+    return min((samples_per_problem(system.groups) for system in systems), default=1)
+
+
+def _row(label: str, run: str, systems: list[System], reference: list[System], k: int, seed: int) -> Row:
     samples: list[Rollout] = [
         row for system in systems for problems in system.groups.values() for rows in problems.values() for row in rows
     ]
     counts = [len(rows) for system in systems for problems in system.groups.values() for rows in problems.values()]
-    k = min(counts)
     n_samples = sum(counts) / len(counts)
     values = {metric: [problem_values(system.groups, metric, k) for system in systems] for metric in METRICS}
     gain = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,18 @@ from rarft.data import Problem, Trace, load_problems, load_traces
 from rarft.errors import InputError
 from rarft.evaluation.rollouts import Rollout
 from rarft.report.collect import KEY_MARK, StageOutput, System
+
+LONGEST = 4000
+"""Characters of a completion or trace that are shown: its beginning and its end."""
+
+
+def excerpt(text: str) -> str:
+    """The text, or its beginning and end where it is longer than the page should carry."""
+    if len(text) <= LONGEST:
+        return text
+    left_out = len(text) - LONGEST
+    head, tail = text[: LONGEST * 2 // 3], text[-LONGEST // 3 :]
+    return f"{head}\n\n[{left_out:,} characters left out]\n\n{tail}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,7 @@ def _answers(system: System, benchmark: str, key: str, limit: int) -> Answers:
     share = max(1, limit // 2) if right and wrong else limit
     shown = (right[:share] + wrong[: max(0, limit - min(share, len(right)))])[:limit]
     accuracy = sum(row.reward for row in rows) / len(rows)
+    shown = [replace(row, completion=excerpt(row.completion)) for row in shown]
     return Answers(system.label, accuracy, len(right), len(rows), shown)
 
 
@@ -103,7 +116,12 @@ def _brought(systems: Sequence[System], benchmark: str, key: str, texts: _Texts)
             if trace is None:
                 found = (trace_id, "(its file is not there any more)", "", "")
             else:
-                found = (trace_id, trace.problem, trace.solution, _note(trace.extra | {"kind": trace.kind}))
+                found = (
+                    trace_id,
+                    excerpt(trace.problem),
+                    excerpt(trace.solution),
+                    _note(trace.extra | {"kind": trace.kind}),
+                )
             arms.setdefault(found, []).append(system.label)
     return [Brought(names, *found) for found, names in arms.items()]
 
