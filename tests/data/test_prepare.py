@@ -123,6 +123,18 @@ def test_a_short_benchmark_question_matches_only_as_a_whole(tmp_path: Path) -> N
     assert found.find("First, what is 17 squared, and why?") is None
 
 
+def test_a_phrase_that_many_benchmark_questions_share_can_be_let_pass(tmp_path: Path) -> None:
+    stock = "where m and n are relatively prime positive integers find m plus n"
+    questions = [f"{sentence(i, 20)} {stock}" for i in range(3)]
+    path = write(tmp_path / "b.jsonl", [{"question": q} for q in [*questions, questions[0]]])
+    text = f"A new problem of its own {stock}"
+    assert Decontaminator([path]).find(text) is not None
+    assert Decontaminator([path, path], stock_phrase=4).find(text) is not None  # the same questions twice are still 3
+    lenient = Decontaminator([path], stock_phrase=3)
+    assert lenient.find(text) is None
+    assert all(lenient.find(question) is not None for question in questions)
+
+
 def test_a_benchmark_without_questions_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "b.jsonl", [{"question": "What is this?"}, {"text": "x"}])
     with pytest.raises(InputError, match=r"b.jsonl, row 2: no question"):

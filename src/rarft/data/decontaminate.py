@@ -8,6 +8,7 @@ and punctuation don't hide a match. A benchmark question shorter than n words ma
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -35,20 +36,34 @@ class Decontaminator:
         benchmarks: files, stage folders or hub ids, as `rarft.data.read_rows` takes them.
         n: words in a row that count as an overlap.
         columns: our column name -> the benchmark's, for `question`.
+        stock_phrase: an n-gram that this many different benchmark questions share is a turn of phrase, not an overlap.
 
     Raises:
         InputError: a benchmark cannot be read, or a row has no question.
     """
 
-    def __init__(self, benchmarks: Iterable[str], n: int = 8, columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        benchmarks: Iterable[str],
+        n: int = 8,
+        columns: Mapping[str, str] | None = None,
+        stock_phrase: int | None = None,
+    ) -> None:
         if n < 1:
             raise InputError(f"ngram is {n}; give a number of words, 1 or more")
         self.n = n
         self.names: list[str] = []
         self._grams: dict[int, tuple[int, int]] = {}
         self._short: set[int] = set()
+        self._questions: set[int] = set()
+        self._shared: Counter[int] = Counter()
         for path in benchmarks:
             self._add(path, columns or {})
+        if stock_phrase is not None:
+            for gram, others in self._shared.items():
+                if others + 1 >= stock_phrase:
+                    del self._grams[gram]
+        self._shared.clear()
 
     def _add(self, path: str, columns: Mapping[str, str]) -> None:
         name = len(self.names)
@@ -60,10 +75,14 @@ class Decontaminator:
             if not question.strip():
                 raise InputError(f"{source}, row {row}: no question (looked for {', '.join(options)}); map its column")
             words = WORD.findall(question.lower())
+            if hash(tuple(words)) in self._questions:
+                continue  # the same question in two benchmarks
+            self._questions.add(hash(tuple(words)))
             if len(words) < self.n:
                 self._short.add(len(words))
-            for gram in self._ngrams(words, min(self.n, len(words))):
-                self._grams.setdefault(hash(gram), (name, row))
+            for gram in set(self._ngrams(words, min(self.n, len(words)))):
+                if self._grams.setdefault(hash(gram), (name, row)) != (name, row):
+                    self._shared[hash(gram)] += 1
 
     def find(self, text: str) -> Overlap | None:
         """The first n-gram of `text` that a benchmark holds, or None."""

@@ -53,6 +53,9 @@ class PrepareConfig(Config):
     """Jaccard similarity of word 3-grams from which two problems are the same; 1 drops exact repetitions alone."""
     ngram: int = 8
     """Words in a row shared with a benchmark that make a problem or trace contaminated."""
+    stock_phrase: int | None = None
+    """An n-gram that this many different benchmark questions share is a turn of phrase ("where m and n are relatively
+    prime positive integers") and no contamination; none: every shared n-gram is, as in the paper."""
     teacher: TeacherConfig = TeacherConfig()
     kinds: KindsConfig = KindsConfig()
     seed: int = 0
@@ -76,7 +79,7 @@ def prepare(config: PrepareConfig, work: Work) -> None:
         raise InputError(f"near-duplicates is {config.near_duplicates}; give a similarity above 0, up to 1")
     for name in ("problems", "traces"):
         (work.path / f"rejected_{name}.jsonl").unlink(missing_ok=True)
-    contaminated = Decontaminator(config.benchmarks, config.ngram, config.benchmark_columns)
+    contaminated = Decontaminator(config.benchmarks, config.ngram, config.benchmark_columns, config.stock_phrase)
     duplicates = DuplicateIndex(config.near_duplicates)
     problems, traces = work.scratch / "problems.jsonl", work.scratch / "traces.jsonl"
     with (work.path / "removed.jsonl").open("w", encoding="utf-8") as removed_file:
