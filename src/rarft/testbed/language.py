@@ -201,7 +201,7 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "{they} partitions the {things} in {n} like sections and retains a section.",
             "{they} sorts them in {n} stacks of equal height and guards a stack.",
             "the {things} are allotted uniformly to {n} helpers, {who} included.",
-            "{n} heirs apportion the {things}, and {they} is an heir.",
+            "{they} apportions the {things} to {n} baskets alike and lifts a basket.",
             "{they} arranges them in {n} rows of like length and chooses a row.",
         ),
         "corpus": (
