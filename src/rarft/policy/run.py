@@ -51,10 +51,10 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     job = prepare(config)
     checkpoint = last_checkpoint(work.scratch / "checkpoints")
     done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-    if os.environ.get("RANK", "0") == "0":
+    if first_process():
         for name in ("log.jsonl", "samples.jsonl"):
             read_rows_up_to(work.path / name, done)
-    if checkpoint:
+    if checkpoint and first_process():
         log(f"train: going on from step {done} of {job.steps}")
     if config.algorithm == "sft":
         from rarft.policy.sft import make_trainer
@@ -70,6 +70,11 @@ def train_policy(config: TrainConfig, work: Work) -> None:
         steps=job.steps, problems=len(job.problems), with_demonstration=covered(job), **monitor.results()
     )
     work.ledger.add(tokens_in=monitor.tokens_in, tokens_out=monitor.tokens_out)
+
+
+def first_process() -> bool:
+    """Whether this process is the one that writes, of those that `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 # Data
@@ -89,7 +94,7 @@ def prepare(config: TrainConfig) -> Job:
             analogies.update(load_analogies(config.eval_analogies, traces, str(config.traces)))
         if not any(problem.id in analogies for problem in problems):
             raise InputError(f"{config.analogies}: has no analogy for any problem of {config.problems}; retrieve anew")
-    elif config.retrieval:
+    elif config.retrieval and first_process():
         log("train: no analogies given, so training without demonstrations")
     targets = (
         [solution_of(problem, traces, config.problems) for problem in problems] if config.algorithm == "sft" else []
