@@ -5,17 +5,22 @@
 The three score the same steps of 512 completions (32 problems, 16 each) in turn, in one run, ours also with 1 % of the
 completions replaced by hostile ones (verify_corpus.py); the first step warms up and is not counted. Gold answers are
 drawn from the files given (their `answer` column), else from verify_corpus.py; wrong answers are other gold answers.
-Afterwards the two others score the steps with hostile answers too, each step in a process of its own that is killed
-after `--stall` seconds, since they cannot be relied on to return. Prints one JSON object.
+Afterwards the two others score one step with hostile answers too, among them the one that has hung public trainers,
+each in a process of its own that is killed after `--stall` seconds of processor time. Prints one JSON object.
+
+On a busy machine three processes get more of it than one, which flatters ours; the ratios of processor time do not.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import multiprocessing
 import os
 import random
+import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +28,10 @@ from pathlib import Path
 from verify_corpus import FILLER, GOLDS, SHARES, Row, hostile, restyle
 
 from rarft.rewards import check_golds, verify
+from rarft.rewards.pool import shared_pool
 
 STEP, GROUP = 512, 16
+HOSTILE = "rarft, 1 % hostile"
 FAMOUS = r"\dfrac{5^{\left(5^{\left(5^{\left(5^5\right)}\right)} - 4\right)} - 5}{16}"
 Scorer = Callable[[list[str], list[str]], list[float]]
 
@@ -88,22 +95,40 @@ def _golds(files: list[str], count: int, rng: random.Random) -> Iterator[str]:
         yield rng.choice(sets[i % len(sets)])
 
 
-def timed(scorer: Scorer, rows: list[Row]) -> float:
-    """Seconds `scorer` takes for the rows."""
-    started = time.perf_counter()
+def cpu_seconds() -> float:
+    """Processor time of this process and of its children, the pool's workers included."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = time.process_time() + ended.ru_utime + ended.ru_stime
+    for worker in list(shared_pool().workers):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{worker.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
+
+
+def timed(scorer: Scorer, rows: list[Row]) -> tuple[float, float]:
+    """Wall-clock and processor seconds that `scorer` takes for the rows."""
+    started, cpu = time.perf_counter(), cpu_seconds()
     scorer([row.gold for row in rows], [row.completion for row in rows])
-    return time.perf_counter() - started
+    return time.perf_counter() - started, cpu_seconds() - cpu
 
 
-def timed_apart(scorer: Scorer, rows: list[Row], stall: float) -> float | None:
-    """As `timed`, in a process that is killed after `stall` seconds; None then."""
-    receive, send = multiprocessing.get_context("fork").Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=lambda: send.send(timed(scorer, rows)))
+def timed_apart(scorer: Scorer, rows: list[Row], stall: int) -> float | None:
+    """Processor seconds of `scorer` in a process of its own; None if it was killed after `stall` of them."""
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (stall, stall))
+        started = time.process_time()
+        scorer([row.gold for row in rows], [row.completion for row in rows])
+        send.send(time.process_time() - started)
+
+    process = context.Process(target=work)
     process.start()
-    seconds = receive.recv() if receive.poll(stall) else None
-    process.kill()
+    send.close()
     process.join()
-    return seconds
+    return float(receive.recv()) if receive.poll() else None
 
 
 def main() -> None:
@@ -111,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="JSONL files with an `answer` column, drawn from in turn")
     parser.add_argument("--rows", type=int, default=4096, help="completions to score")
-    parser.add_argument("--stall", type=float, default=60.0, help="seconds after which a step counts as stalled")
+    parser.add_argument("--stall", type=int, default=60, help="processor seconds after which a step counts as stalled")
     parser.add_argument("--output", help="where to write the result as JSON")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -124,47 +149,36 @@ def main() -> None:
     for rows in ordinary[1:]:
         places = rng.sample(range(STEP), STEP // 100)
         mixed.append([attacks.pop() if i in places else row for i, row in enumerate(rows)])
-    seconds: dict[str, list[float]] = {name: [] for name in SCORERS}
-    ours_mixed: list[float] = []
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in [*SCORERS, HOSTILE]}
     for number, rows in enumerate(ordinary):
         for name, scorer in SCORERS.items():
-            taken = timed(scorer, rows)
-            if number:
-                seconds[name].append(taken)
-        if number:
-            ours_mixed.append(timed(ours, mixed[number - 1]))
-    apart = {
-        name: [timed_apart(scorer, rows, options.stall) for rows in mixed]
-        for name, scorer in SCORERS.items()
-        if name != "rarft"
-    }
+            taken[name].append(timed(scorer, rows))
+        taken[HOSTILE].append(timed(ours, mixed[number - 1]) if number else (0.0, 0.0))
+        print(f"step {number} of {len(ordinary) - 1}", file=sys.stderr)
+    wall = {name: [pair[0] for pair in pairs[1:]] for name, pairs in taken.items()}
+    cpu = {name: [pair[1] for pair in pairs[1:]] for name, pairs in taken.items()}
+    others = [name for name in SCORERS if name != "rarft"]
+    apart = {name: timed_apart(SCORERS[name], mixed[0], options.stall) for name in others}
+
+    def times(numbers: dict[str, list[float]], over: str, under: str) -> float:
+        return round(statistics.median(a / b for a, b in zip(numbers[over], numbers[under], strict=True)), 2)
+
     result = {
         "cores": len(os.sched_getaffinity(0)),
-        "load_at_end": os.getloadavg()[0],
+        "load_at_end": round(os.getloadavg()[0], 1),
         "completions": STEP * len(mixed),
-        "answers_per_second": {name: round(STEP / statistics.median(taken), 1) for name, taken in seconds.items()},
-        "times_faster_than": {
-            name: round(statistics.median(b / a for a, b in zip(seconds["rarft"], taken, strict=True)), 2)
-            for name, taken in seconds.items()
-            if name != "rarft"
-        },
+        "answers_per_second": {name: round(STEP / statistics.median(wall[name])) for name in SCORERS},
+        "answers_per_processor_second": {name: round(STEP / statistics.median(cpu[name])) for name in SCORERS},
+        "faster_than": {name: times(wall, name, "rarft") for name in others},
+        "less_processor_time_than": {name: times(cpu, name, "rarft") for name in others},
         "with_1_percent_hostile": {
             "hostile": sum(row.kind == "hostile" for rows in mixed for row in rows),
-            "rarft_slowdown_in_all": round(sum(ours_mixed) / sum(seconds["rarft"]), 2),
-            "rarft_slowdown_median_step": round(
-                statistics.median(b / a for a, b in zip(seconds["rarft"], ours_mixed, strict=True)), 2
-            ),
-            "rarft_longest_step_seconds": round(max(ours_mixed), 2),
-            "slowdown_of_steps_that_returned": {
-                name: round(
-                    statistics.median(b / a for a, b in zip(seconds[name], times, strict=True) if b is not None), 2
-                )
-                for name, times in apart.items()
-                if any(taken is not None for taken in times)
-            },
-            "steps": len(mixed),
-            f"steps_stalled_over_{options.stall:g}_seconds": {
-                name: sum(taken is None for taken in times) for name, times in apart.items()
+            "slowdown": round(sum(wall[HOSTILE]) / sum(wall["rarft"]), 2),
+            "slowdown_in_processor_time": round(sum(cpu[HOSTILE]) / sum(cpu["rarft"]), 2),
+            "longest_step_seconds": round(max(wall[HOSTILE]), 2),
+            f"others_on_one_step_limit_{options.stall}_processor_seconds": {
+                name: "did not return" if spent is None else f"{spent:.1f} s, {spent / cpu[name][0]:.1f} x"
+                for name, spent in apart.items()
             },
         },
     }
