@@ -166,6 +166,17 @@ def test_several_benchmarks_limit_and_overlap(policy: str, files: dict[str, str]
     assert (check["status"], check["overlapping"], check["checked"]) == ("overlap", 1, 2)
 
 
+def test_a_turn_of_phrase_is_no_contamination() -> None:
+    from rarft.data import Problem
+    from rarft.evaluation.evaluate import contamination
+
+    ending = "how many of them does she have left in the end"
+    problems = [Problem(str(i), f"{name} has {i} hens, {ending}?", "1") for i, name in enumerate("ABCD")]
+    assert contamination(problems, [f"Zoe has ten cows, {ending}?"])["status"] == "clean"
+    assert contamination(problems[:2], [f"Zoe has ten cows, {ending}?"])["status"] == "overlap"
+    assert contamination(problems, [])["status"] == "unchecked"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

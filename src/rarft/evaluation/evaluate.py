@@ -283,9 +283,13 @@ def _finished_chunks(scratch: Path) -> dict[int, Path]:
     return {int(path.stem.split("-")[1]): path for path in scratch.glob("chunk-*.parquet")}
 
 
+STOCK_PHRASE = 3
+
+
 def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) -> dict[str, Any]:
     """Whether training problems or corpus problems (`seen`) share a run of n words with a benchmark's questions.
 
+    A run of words that three or more of the questions share is a turn of phrase and does not count.
     Returns `status` (clean, overlap or unchecked), `checked` and `overlapping` (counts of `seen`), `ngram`.
     """
     from rarft.data.decontaminate import Decontaminator
@@ -295,7 +299,7 @@ def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "benchmark.jsonl"
         write_jsonl(file, problems)
-        grams = Decontaminator([str(file)], n)
+        grams = Decontaminator([str(file)], n, stock_phrase=STOCK_PHRASE)
     hits = sum(grams.find(text) is not None for text in seen)
     return {"status": "overlap" if hits else "clean", "checked": len(seen), "overlapping": hits, "ngram": n}
 
