@@ -145,7 +145,8 @@ def scores(rollouts: Sequence[Rollout], *, k: int | None = None, seed: int = 0) 
 
 def _block(groups: Groups, k: int, seed: int) -> dict[str, Any]:
     rows = [row for problems in groups.values() for problem in problems.values() for row in problem]
-    n_samples = len(rows) / sum(len(problems) for problems in groups.values())
+    per_problem = len(rows) / sum(len(problems) for problems in groups.values())
+    n_samples = int(per_problem) if per_problem.is_integer() else per_problem
     block: dict[str, Any] = {}
     for metric in METRICS:
         values = problem_values(groups, metric, k)
