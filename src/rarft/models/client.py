@@ -19,10 +19,11 @@ from typing import Any, Literal
 
 from rarft.config import Config
 from rarft.errors import InputError
+from rarft.progress import log
 
 RETRIED = frozenset({408, 409, 425, 429})
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
-REFUSED_FOR = 20.0
+REFUSED_FOR, LIMITED_FOR = 20.0, 600.0
 Message = dict[str, str]
 
 
@@ -46,7 +47,8 @@ class ServerConfig(Config):
     timeout: float = 60.0
     """Seconds until a request is given up and tried again."""
     retries: int = 6
-    """Tries after the first when a request fails (429, 5xx, timeout, cut connection)."""
+    """Tries after the first when a request fails (5xx, timeout, cut connection) while others succeed. Rate limits and
+    failures of the whole server don't use them up."""
     max_calls: int | None = None
     """Most requests in all, interrupted runs included; the stage then stops and can be resumed with a higher limit."""
     max_cost: float | None = None
@@ -172,6 +174,7 @@ class ChatClient:
             Unanswered: this request failed to the end.
         """
         attempt = calls = 0
+        failed_before = math.inf
         while True:
             await self._wait_until_allowed()
             calls += 1
@@ -181,7 +184,9 @@ class ChatClient:
             if result.adapted:
                 continue
             self._give_up_if_hopeless(result, attempt)
-            if attempt >= self.config.retries or result.final:
+            others_succeed = self._last_success is not None and self._last_success > failed_before
+            failed_before = time.monotonic()
+            if result.final or (attempt >= self.config.retries and others_succeed and result.kind != "limited"):
                 unanswered = Unanswered(result.text)
                 unanswered.calls = calls
                 raise unanswered
@@ -280,7 +285,8 @@ class ChatClient:
             return Failure("status", f"HTTP {status}: {message}", final=True)
         if status not in RETRIED and status < 500 and status != 404:
             raise self._fatal(status, message)
-        return Failure("status", f"HTTP {status}: {message}", retry_after=retry_after(error.response.headers))
+        kind = "limited" if status == 429 else "status"
+        return Failure(kind, f"HTTP {status}: {message}", retry_after=retry_after(error.response.headers))
 
     def _give_up_if_hopeless(self, failure: "Failure", attempt: int) -> None:
         """Raise InputError when waiting won't help: nothing ever answered, or nothing has for too long."""
@@ -290,8 +296,9 @@ class ChatClient:
                 raise self._unreachable(failure.text)
             return
         silent = time.monotonic() - self._last_success
-        patience = REFUSED_FOR if failure.kind == "refused" else 2 * self.config.timeout + REFUSED_FOR
-        if silent > patience and failure.retry_after is None:
+        patience = 2 * self.config.timeout + REFUSED_FOR
+        patience = {"refused": REFUSED_FOR, "limited": LIMITED_FOR}.get(failure.kind, patience)
+        if silent > patience + (failure.retry_after or 0):
             raise InputError(
                 f"the {self.name}'s server at {self.config.base_url} has not answered for {silent:.0f} s "
                 f"({failure.text}); every answer so far is kept: bring it back and run the same command again"
@@ -300,6 +307,8 @@ class ChatClient:
     def _delay(self, failure: "Failure", attempt: int) -> float:
         """Seconds to wait before the next try; `Retry-After` holds back every request, not this one alone."""
         if failure.retry_after is not None:
+            if failure.retry_after >= 30 and time.monotonic() > self._resume_at:
+                log(f"{self.name}: the server asks to wait {failure.retry_after:.0f} s")
             self._resume_at = max(self._resume_at, time.monotonic() + failure.retry_after)
             return failure.retry_after + self._random.uniform(0, 0.1 * failure.retry_after + 0.05)
         return min(LONGEST_DELAY, FIRST_DELAY * 2.0**attempt) * self._random.uniform(0.5, 1.0)

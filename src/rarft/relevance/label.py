@@ -74,8 +74,8 @@ class LabelConfig(Config):
 
 def plan(config: LabelConfig) -> str:
     """What `label` would do: pairs, calls, tokens and cost, before a single call."""
+    check_config(config, server=False)
     candidates, _, _ = _candidates(config)
-    check_config(config)
     step = max(1, candidates.upper_bound() // DRY_RUN_SAMPLE)
     n_pairs = sampled = characters = 0
     for i, pair in enumerate(candidates):
@@ -118,8 +118,8 @@ def label(config: LabelConfig, work: Work) -> None:
     Raises:
         InputError: bad input, a server or model that can't be used, or too many unjudged pairs.
     """
-    candidates, problems, traces = _candidates(config)
     check_config(config)
+    candidates, problems, traces = _candidates(config)
     total = candidates.upper_bound()
     with LabelWriter(work.path / "labels.parquet") as out:
         if config.screen == "none":
@@ -139,8 +139,11 @@ def label(config: LabelConfig, work: Work) -> None:
     log(f"labelled {out.count} pairs, {out.n_relevant} of them relevant")
 
 
-def check_config(config: LabelConfig) -> None:
+def check_config(config: LabelConfig, server: bool = True) -> None:
     """Check what can be checked before any work.
+
+    Args:
+        server: also check the judge's settings, which a dry run does not need.
 
     Raises:
         InputError: the chosen labelers lack a setting.
@@ -150,7 +153,7 @@ def check_config(config: LabelConfig) -> None:
         raise InputError(f"screen and labeler are both {config.labeler}; a screen is another, cheaper labeler")
     if not 0 < config.screen_keep <= 1:
         raise InputError(f"screen-keep is {config.screen_keep}; give a share above 0, up to 1")
-    if "judge" in used:
+    if "judge" in used and server:
         check_server(config.judge, "judge")
     if used & {"likelihood", "pass-rate"} and config.model is None:
         raise InputError("labelers likelihood and pass-rate need the policy; give it with --model")
