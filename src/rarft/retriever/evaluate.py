@@ -17,7 +17,7 @@ from rarft.artifacts import Work, stage, write_json
 from rarft.config import Config, Input
 from rarft.data import Problem, Trace, load_problems, load_traces
 from rarft.errors import InputError
-from rarft.progress import log
+from rarft.progress import log, track
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
 from rarft.retriever.metrics import METRICS, score_rankings
@@ -25,6 +25,7 @@ from rarft.retriever.similar import near_identical
 from rarft.retriever.train import fingerprint
 
 DEPTH = 100
+CHUNK = 2048
 
 
 class EvaluateRetrieverConfig(Config):
@@ -129,33 +130,54 @@ def rank_by(
 ) -> dict[str, list[str]]:
     """Problem id -> ids of the first `DEPTH` traces, of the corpus or of the problem's labelled ones."""
     depth = min(len(traces), DEPTH + 50)
+    labelled = config.candidates == "labelled"
     if retriever == "bm25":
-        orders = _bm25(problems, traces, ids, part, len(traces) if config.candidates == "labelled" else depth)
+        orders = _bm25(problems, traces, ids, part, len(traces) if labelled else depth)
     elif retriever == "random":
         rng = np.random.default_rng(config.seed)
         orders = [rng.permutation(len(traces)).tolist() for _ in ids]
     else:
-        from rarft.retriever.maxsim import scores
-
-        queries = retriever.encode_problems([problems[i].question for i in ids])
-        found = np.concatenate(
-            [scores(queries, retriever.encode_traces(traces[at : at + 2048])) for at in range(0, len(traces), 2048)], 1
-        )
-        orders = np.argsort(-found, axis=1, kind="stable").tolist()
+        orders = _by_encoder(retriever, problems, traces, labels, ids, 0 if labelled else depth)
     rankings = {}
     for i, order in zip(ids, orders, strict=True):
-        if config.candidates == "labelled":
-            among = set(labels.trace[labels.problem == i].tolist())
-            order = [t for t in order if t in among]
+        among = set(labels.trace[labels.problem == i].tolist()) if labelled else None
         question = problems[i].question
         kept: list[str] = []
         for t in order:
             if len(kept) == DEPTH:
                 break
+            if among is not None and t not in among:
+                continue
             if not (config.guard and near_identical(question, traces[t].problem)):
                 kept.append(traces[t].id)
         rankings[problems[i].id] = kept
     return rankings
+
+
+def _by_encoder(
+    encoder: Encoder,
+    problems: Sequence[Problem],
+    traces: Sequence[Trace],
+    labels: Labels,
+    ids: np.ndarray,
+    depth: int,
+) -> list[list[int]]:
+    """Per problem the best `depth` traces, encoded in pieces; with depth 0 its labelled traces in their order."""
+    from rarft.retriever.maxsim import scores, top_traces
+
+    queries = encoder.encode_problems([problems[i].question for i in ids])
+    if depth:
+        pieces = track(range(0, len(traces), CHUNK), f"ranking ({CHUNK} traces a step)")
+        best, _ = top_traces(queries, (encoder.encode_traces(traces[at : at + CHUNK]) for at in pieces), depth)
+        return [list(map(int, row)) for row in best]
+    pool = np.unique(labels.trace[np.isin(labels.problem, ids)])
+    vectors = dict(zip(pool.tolist(), encoder.encode_traces([traces[t] for t in pool]), strict=True))
+    orders = []
+    for i, query in zip(ids, queries, strict=True):
+        own = np.unique(labels.trace[labels.problem == i])
+        found = scores([query], [vectors[t] for t in own.tolist()])[0]
+        orders.append(own[np.argsort(-found, kind="stable")].tolist())
+    return orders
 
 
 def _bm25(

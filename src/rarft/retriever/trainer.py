@@ -109,7 +109,7 @@ def make_arguments(
     multi = encoder.settings.type == "multi-vector"
     arguments = MultiVectorEncoderTrainingArguments if multi else SentenceTransformerTrainingArguments
     fast = fast_dtype(encoder.device)
-    return arguments(
+    found = arguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.batch_size,
@@ -135,6 +135,9 @@ def make_arguments(
         seed=config.seed,
         disable_tqdm=True,
     )
+    # one GPU per process: DataParallel would cut a batch whose problems and traces differ in number
+    found._n_gpu = min(1, found.n_gpu)
+    return found
 
 
 def make_trainer(
