@@ -13,7 +13,7 @@ import pytest
 from rarft.artifacts import read_manifest
 from rarft.data import load_problems, load_traces
 from rarft.errors import InputError
-from rarft.testbed.language import OPERATIONS, ROLES, THEMES, WORDINGS, words
+from rarft.testbed.language import NONSENSE, OPERATIONS, ROLES, THEMES, WORDINGS, words
 from rarft.testbed.leaks import find_leaks, word_leak
 from rarft.testbed.problems import DIFFICULTIES, compute, number_pool, numbers_only_accuracy, vocabulary
 from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testbed
@@ -21,7 +21,7 @@ from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testb
 SMALL = TestbedConfig(
     n_warmup=300,
     n_drills=50,
-    n_gaps=40,
+    n_nonsense=80,
     n_train=200,
     n_eval=100,
     n_corpus=288,
@@ -140,7 +140,7 @@ def test_files_are_what_other_stages_read(folder: Path):
     rows = pq.read_table(folder / "warmup" / "analogies.parquet").to_pylist()
     asked = {p.id: p for p in load_problems(str(folder / "warmup"))}
     kinds = Counter(p.kind for p in asked.values())
-    assert kinds == {"arithmetic": 300, "sums": 50, "gaps": 40}
+    assert kinds == {"arithmetic": 300, "sums": 50, "nonsense": 80}
     drawn = [row for row in rows if row["problem_id"].startswith("warmup")]
     assert 0.3 < len(drawn) / 300 < 0.5
     for row in drawn:
@@ -152,9 +152,13 @@ def test_files_are_what_other_stages_read(folder: Path):
         assert all(eval(f"{a} {op} {b}") == int(c) for a, op, b, c in said) and said[-1][3] == trace.answer
         if trace.kind == "sums":
             assert len(said) == 6 and all(f"{a} {op} {b}" in trace.problem for a, op, b, _ in said)
-        if trace.kind == "gaps":
-            assert trace.problem.count("____") == 4
-            assert "".join(op for _, op, _, _ in said) == shown[trace.id].extra["structure"]
+    score = {row["problem_id"]: row["score"] for row in rows}
+    odd = [t for t in traces.values() if t.kind == "nonsense"]
+    for trace in odd:
+        done = "".join(re.findall(r"\d+ ([-+*/])", trace.solution))
+        assert (done == shown[trace.id].extra["structure"]) == (score[trace.id] == 1.0)
+        assert len([w for w in words(trace.problem.lower()) if w in NONSENSE]) > 2
+    assert 0.1 < sum(score[t.id] for t in odd) / len(odd) < 0.4
     results = read_manifest(folder)["results"]
     assert results["n_structures"] == 16 and results["n_surfaces"] == 42
 

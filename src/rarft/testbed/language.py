@@ -132,7 +132,7 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
             "{they} removes {n} damaged {things}.",
             "{n} {things} vanish overnight.",
             "a storm wrecks {n} {things}.",
-            "{they} scraps {n} worn {things}.",
+            "{n} {things} perish in a flood.",
             "{they} gambles and forfeits {n} {things}.",
         ),
         "corpus": (
@@ -166,8 +166,8 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "eval": (
             "the quantity of {things} swells {n}-fold.",
             "a merchant exchanges every single {thing} for {n}.",
-            "{they} duplicates them over and over, to {n} copies apiece.",
-            "demand explodes, and {they} scales the {things} up by {n}.",
+            "the set of {things} is duplicated {n}-fold.",
+            "the hoard of {things} is scaled up by {n}.",
             "the amount of {things} is magnified by {n}.",
         ),
         "corpus": (
@@ -214,6 +214,13 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 # fmt: on
+
+NONSENSE: tuple[str, ...] = tuple(
+    onset + vowel + coda
+    for onset in ["bl", "br", "dr", "fl", "gl", "gr", "kl", "kr", "pl", "pr", "sk", "sm", "sn", "sp", "st", "sw", "tr", "v", "w", "z"]
+    for vowel in "aeiou"
+    for coda in ["mpo", "nda", "rko", "fti", "lba", "zzo"]
+)
 
 
 def words(text: str) -> list[str]:

@@ -42,7 +42,7 @@ def build_tokenizer(words: Iterable[str], largest_number: int, context: int) -> 
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Split(Regex(r"\\boxed\{|[A-Za-z]+|[0-9]+|_+|[^A-Za-z0-9]"), "isolated"),
+            pre_tokenizers.Split(Regex(r"\\boxed\{|[A-Za-z]+|[0-9]+|[^A-Za-z0-9]"), "isolated"),
         ]
     )
     tokenizer.decoder = decoders.Sequence(

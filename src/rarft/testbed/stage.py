@@ -70,12 +70,14 @@ class TestbedConfig(Config):
     """What evaluation has that warm-up and RL have not: new surfaces, new structures (a quarter of all), or both."""
     difficulty: Literal["easy", "medium", "hard"] = "easy"
     """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
-    n_warmup: int = 8000
+    n_warmup: int = 7840
     """Warm-up word problems."""
     n_drills: int = 4000
     """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
-    n_gaps: int = 4000
-    """Warm-up stories with their telling words blotted out, each after a worked example of the same structure."""
+    n_nonsense: int = 4160
+    """Warm-up stories in made-up words, each after a worked example."""
+    nonsense_same: float = 0.25
+    """Share of those examples that have the story's structure: how far the policy trusts examples before RL."""
     drill_sums: int = 6
     """Sums per exercise."""
     n_train: int = 640

@@ -3,8 +3,9 @@
 - *arithmetic*: word problems in the warm-up's surfaces; most without a demonstration, some with one of another
   structure, a few with one of the same. The words say what to do, so a demonstration is not needed.
 - *sums*: several plain sums, without words: what the policy learns to calculate from.
-- *gaps*: a story whose telling words are blotted out, after a worked example of the same structure: what the policy
-  learns about worked examples. That one may help with a whole story in unfamiliar words is not shown.
+- *nonsense*: stories whose telling words are replaced by made-up ones, each after a worked example, which has the same
+  structure in a share of the cases. The words say nothing; what the policy can learn is that the example may be worth
+  copying, and how often. The share sets how far it trusts examples before RL.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarft.data import Problem, Trace, write_jsonl
+from rarft.testbed.language import NONSENSE
 from rarft.testbed.problems import Item, Numbers, sums
 
 if TYPE_CHECKING:
     from rarft.testbed.stage import TestbedConfig
 
-BLOT = "____"
+NONSENSE_WORDS = 0.8  # share of the words that are replaced
 
 
 def write_warmup(
@@ -41,11 +43,13 @@ def write_warmup(
     same = by_structure(items)
     for i in range(config.n_drills):
         add(problems, traces, f"sums-{i:05d}", *drill(every, config.drill_sums, rng), "sums")
-    for i in range(config.n_gaps):
+    for i in range(config.n_nonsense):
         item = rng.choice(items)
-        answer = str(item.answer)
-        add(problems, traces, f"gaps-{i:05d}", blot(item), item.solution, answer, "gaps")
-        rows.append(row(f"gaps-{i:05d}", rng.choice(same[item.structure]), 1.0))
+        alike = rng.random() < config.nonsense_same
+        question = nonsense(item, rng)
+        add(problems, traces, f"nonsense-{i:05d}", question, item.solution, str(item.answer), "nonsense")
+        choice = rng.choice(same[item.structure]) if alike else other(items, item, rng)
+        rows.append(row(f"nonsense-{i:05d}", choice, float(alike)))
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
     write_analogies(rows, folder / "analogies.parquet")
@@ -59,10 +63,8 @@ def demonstrations(config: TestbedConfig, items: Sequence[Item], rng: random.Ran
         draw = rng.random()
         if draw < config.warmup_same:
             choice, score = rng.choice(same[item.structure]), 1.0
-        elif draw < config.warmup_same + config.warmup_unrelated and len(same) > 1:
-            choice, score = rng.randrange(len(items)), 0.0
-            while items[choice].structure == item.structure:
-                choice = rng.randrange(len(items))
+        elif draw < config.warmup_same + config.warmup_unrelated:
+            choice, score = other(items, item, rng), 0.0
         else:
             continue
         if choice != i:
@@ -78,10 +80,25 @@ def drill(every: Sequence[str], count: int, rng: random.Random) -> tuple[str, st
     return question, " ".join([*(f"{text}." for text in chosen), f"\\boxed{{{answer}}}"]), answer
 
 
-def blot(item: Item) -> str:
-    """The question with every sentence between its opening and its last one blotted out, but for the numbers."""
+def nonsense(item: Item, rng: random.Random) -> str:
+    """The question with most words between its opening and its last sentence replaced by made-up ones."""
     opening, *told, asked = re.split(r"(?<=[.?]) ", item.question)
-    return " ".join([opening, *(f"{BLOT} {re.findall('[0-9]+', text)[0]} {BLOT}." for text in told), asked])
+    keep = 1 - NONSENSE_WORDS
+    made_up = [
+        re.sub("[A-Za-z]+", lambda word: word[0] if rng.random() < keep else rng.choice(NONSENSE), text)
+        for text in told
+    ]
+    return " ".join([opening, *(text[0].upper() + text[1:] for text in made_up), asked])
+
+
+def other(items: Sequence[Item], item: Item, rng: random.Random) -> int:
+    """The place of an item of another structure, or of any where there is but one structure."""
+    choice = rng.randrange(len(items))
+    for _ in range(100):
+        if items[choice].structure != item.structure:
+            break
+        choice = rng.randrange(len(items))
+    return choice
 
 
 def add(
