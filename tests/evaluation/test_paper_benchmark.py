@@ -60,21 +60,6 @@ def test_arms_of_a_pair_differ_in_retrieval_alone() -> None:
             assert {key for key in left if left[key] != right[key]} == {"retrieval"}
 
 
-def test_settings_are_the_quickstart_s() -> None:
-    ours, theirs = (
-        {step.name: step.config.model_dump() for step in plan_steps(read_recipe(ROOT / path))}
-        for path in ("benchmarks/paper/cpu.yaml", "recipes/quickstart.yaml")
-    )
-    inputs = {"problems", "traces", "analogies", "labels", "model", "trained_on", "save_every"}
-    curves = {name for name in theirs["grpo"] if name.startswith("eval_")}
-    for mine, other in (
-        ("testbed", "testbed"), ("base", "warmup"), ("retriever", "train-retriever"), ("grpo", "grpo"),
-        ("label", "label"), ("score-base", "evaluate-base"),
-    ):  # fmt: skip
-        differ = {name for name in theirs[other] if ours[mine][name] != theirs[other][name]}
-        assert differ <= inputs | curves, mine
-
-
 def test_tables_of_runs_that_have_nothing_yet(tmp_path: Path) -> None:
     seed = tmp_path / "seed-0"
     seed.mkdir()
