@@ -128,7 +128,10 @@ def timed_apart(scorer: Scorer, rows: list[Row], stall: int) -> float | None:
     process.start()
     send.close()
     process.join()
-    return float(receive.recv()) if receive.poll() else None
+    try:
+        return float(receive.recv())
+    except EOFError:  # killed
+        return None
 
 
 def main() -> None:
@@ -136,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", help="JSONL files with an `answer` column, drawn from in turn")
     parser.add_argument("--rows", type=int, default=4096, help="completions to score")
-    parser.add_argument("--stall", type=int, default=60, help="processor seconds after which a step counts as stalled")
+    parser.add_argument("--stall", type=int, default=60, help="processor seconds for a step; 0 leaves this out")
     parser.add_argument("--output", help="where to write the result as JSON")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -158,7 +161,7 @@ def main() -> None:
     wall = {name: [pair[0] for pair in pairs[1:]] for name, pairs in taken.items()}
     cpu = {name: [pair[1] for pair in pairs[1:]] for name, pairs in taken.items()}
     others = [name for name in SCORERS if name != "rarft"]
-    apart = {name: timed_apart(SCORERS[name], mixed[0], options.stall) for name in others}
+    apart = {name: timed_apart(SCORERS[name], mixed[0], options.stall) for name in others if options.stall}
 
     def times(numbers: dict[str, list[float]], over: str, under: str) -> float:
         return round(statistics.median(a / b for a, b in zip(numbers[over], numbers[under], strict=True)), 2)
