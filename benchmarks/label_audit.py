@@ -34,34 +34,29 @@ from rarft.testbed.stage import TestbedConfig, testbed
 def on_testbed(options: argparse.Namespace) -> None:
     """Oracle, likelihood and pass-rate on the testbed, with a policy warmed up by SFT as the quickstart's is."""
     out: Path = options.output
-    bed = testbed(TestbedConfig(seed=options.seed), out / "testbed")
-    policy = train(
-        TrainConfig(
-            algorithm="sft",
-            problems=str(bed / "warmup"),
-            traces=str(bed / "warmup"),
-            analogies=str(bed / "warmup"),
-            model=str(bed / "policy-init"),
-            steps=options.sft_steps,
-            prompts_per_step=64,
-            micro_batch=64,
-            learning_rate=1e-3,
-            warmup_steps=50,
-            schedule="cosine",
-            max_completion_length=64,
-            seed=options.seed,
-        ),
-        out / "policy",
-    )
+    out.mkdir(parents=True, exist_ok=True)
+    prompt = {"instruction": ""}
+    if options.quickstart:
+        bed, policy = options.quickstart / "testbed", options.quickstart / "warmup"
+    else:
+        bed = testbed(TestbedConfig(seed=options.seed), out / "testbed")
+        values = {
+            **{name: str(bed / "warmup") for name in ("problems", "traces", "analogies")},
+            **{"algorithm": "sft", "model": str(bed / "policy-init"), "prompt": prompt, "seed": options.seed},
+            **{"steps": 1000, "prompts_per_step": 16, "learning_rate": 1e-3, "warmup_steps": 50, "schedule": "cosine"},
+            **{"bf16": True, "max_completion_length": 64},
+        }
+        policy = train(TrainConfig.parse(values, "warm-up"), out / "policy")
     write_jsonl(out / "problems.jsonl", load_problems(str(bed / "train"))[: options.n_problems])
     common: dict[str, Any] = {
         "problems": str(out / "problems.jsonl"),
         "traces": str(bed / "corpus"),
         "model": str(policy),
+        "prompt": prompt,
         "candidates": {"per_problem": options.per_problem},
         "seed": options.seed,
     }
-    sampling = {"samples": options.samples, "base_samples": 4 * options.samples, "max_new_tokens": 32}
+    sampling = {"samples": options.samples, "base_samples": 4 * options.samples, "max_new_tokens": 40}
     runs = {
         "oracle": {"labeler": "oracle"},
         "pass-rate": {"labeler": "pass-rate", "pass_rate": sampling},
@@ -145,8 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parsers = parser.add_subparsers(required=True)
     bed = parsers.add_parser("testbed")
-    bed.set_defaults(run=on_testbed, n_problems=100, per_problem=24, samples=16)
-    bed.add_argument("--sft-steps", type=int, default=700)
+    bed.set_defaults(run=on_testbed, n_problems=60, per_problem=24, samples=16)
+    bed.add_argument("--quickstart", type=Path, help="a finished quickstart run, whose testbed and policy are used")
     real = parsers.add_parser("problems")
     real.set_defaults(run=on_problems, n_problems=16, per_problem=4, samples=6)
     for name in ("problems", "traces", "model"):
