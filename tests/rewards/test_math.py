@@ -175,7 +175,11 @@ def shortcut_cases():
               "0.100", ".1", "0.10", "1e3", "12,34", "1,2345", "999999999.999999", "999999999.999998", "123456789012345"]  # fmt: skip
     values += [str(rng.randrange(-20, 20)) for _ in range(10)]
     values += [f"{rng.uniform(-3, 3):.{rng.randint(1, 6)}f}" for _ in range(10)]
-    return [(a, b) for a in values for b in values if abs(len(a) - len(b)) < 4 and rng.random() < 0.5]
+    fractions = [r"\frac{1}{2}", r"\dfrac{2}{4}", "1/2", "-1/2", r"-\frac{1}{2}", r"\frac{-1}{2}", r"\frac{14}{2}", "14/2", "7/1",
+                 r"\frac{1}{0}", "1/3", "x = 7", "n=8", "x = -1/2", r"y = \frac{1}{2}", "e = 7", "i = 7", "x = 7.0"]  # fmt: skip
+    mixed = [(a, b) for a in fractions for b in [*fractions, "7", "-7", "0.5", "8", "7.0", "0"]]
+    mixed += [(b, a) for a, b in mixed]
+    return mixed + [(a, b) for a in values for b in values if abs(len(a) - len(b)) < 4 and rng.random() < 0.5]
 
 
 def test_the_shortcut_never_disagrees_with_math_verify():

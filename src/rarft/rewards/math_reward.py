@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ MAX_DEPTH = 8
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\!)\s*(?=[0-9]{3}(?![0-9]))")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _NUMBER = re.compile(r"(?:\\?\$\s*)?([-+]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]+)?")
+_SIMPLE_FRACTION = re.compile(r"(-?)\\[dt]?frac\{(-?[0-9]{1,30})\}\{([0-9]{1,30})\}|(-?)([0-9]{1,30})/([0-9]{1,30})")
+_ASSIGNED = re.compile(r"[a-df-hj-zA-DF-HJ-Z]\s*=\s*")
 _BARE_FRACTION = re.compile(r"\\[dt]?frac\s*(\\pi)(?![a-zA-Z])")
 _FONT = re.compile(r"\\(?:text|mathrm|mathbf|mathsf|mathit|boldsymbol)(?:bf|it|rm|sf|normal)?\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?([A-J])(?:\)?[.:]?|(?:\)[.:]?|[.:])\s*(?![.:)])(\S.*))", re.DOTALL)
@@ -95,6 +98,17 @@ def plain_number(text: str) -> Decimal | None:
     return -value if sign == "-" else value
 
 
+def exact_value(text: str) -> Fraction | None:
+    r"""The value of a plain integer, `\frac{3}{4}` or `3/4`; None for anything else."""
+    if match := _SIMPLE_FRACTION.fullmatch(text):
+        sign, above, below = match.group(1, 2, 3) if match.group(2) else match.group(4, 5, 6)
+        if int(below) == 0:
+            return None
+        return Fraction(int(above), int(below)) * (-1 if sign else 1)
+    number = plain_number(text)
+    return Fraction(number) if number is not None and "." not in text else None
+
+
 def choice(text: str) -> str | None:
     r"""The letter of a multiple-choice answer: `B`, `(B)`, `\textbf{(B)}`, `B) 12`; None for anything else."""
     previous = None
@@ -131,11 +145,15 @@ class MathReward(Reward):
             return 0.0
         if given == expected:
             return 1.0
-        if (number := plain_number(given)) is not None and (target := plain_number(expected)) is not None:
+        target, exact = plain_number(expected), exact_value(expected)
+        value = _ASSIGNED.sub("", given, count=1) if _ASSIGNED.match(given) else given  # x = 5 for 5
+        if target is not None and (number := plain_number(value)) is not None:
             return float(number == target)
+        if exact is not None and (ratio := exact_value(value)) is not None:
+            return float(ratio == exact)
         if _TASK.search(given) and not _TASK.search(expected):
             return 0.0
-        if _COMPUTED.search(given) and plain_number(expected) is not None:
+        if _COMPUTED.search(given) and target is not None:
             return 0.0
         if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
             return 1.0
