@@ -34,7 +34,8 @@ class LikelihoodConfig(Config):
     """What the policy should find likelier: the gold answer, the gold solution, or both; auto: both where there is a
     solution, else the answer."""
     threshold: float | None = None
-    """Score above which a pair is relevant, in nats per token; without it, chosen on held-out pairs."""
+    """Score above which a pair is relevant, in nats per token; without it, chosen on held-out pairs, and not
+    below 0."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model; auto is that of its weights."""
     batch_tokens: int = 16384
@@ -210,7 +211,8 @@ def _choose_threshold(
     rng = np.random.default_rng(seed)
     size = min(len(values), max(HELD_OUT_LEAST, int(HELD_OUT_SHARE * len(values))))
     held_out = np.asarray(values)[np.sort(rng.permutation(len(values))[:size])]
-    return best_split(held_out), {"likelihood_held_out_pairs": size}
+    split = max(0.0, best_split(held_out))  # what does not raise the probability is not relevant
+    return split, {"likelihood_held_out_pairs": size}
 
 
 def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed: int) -> tuple[float, dict[str, Any]]:
