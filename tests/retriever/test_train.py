@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
+from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 
 from rarft.artifacts import read_manifest
 from rarft.data import Problem, load_problems, load_traces

@@ -15,13 +15,13 @@ from rarft.data import load_problems, load_traces
 from rarft.errors import InputError
 from rarft.testbed.language import NONSENSE, OPERATIONS, ROLES, THEMES, WORDINGS, words
 from rarft.testbed.leaks import find_leaks, word_leak
-from rarft.testbed.problems import DIFFICULTIES, compute, number_pool, numbers_only_accuracy, vocabulary
+from rarft.testbed.problems import DIFFICULTIES, compute, number_pool, numbers_only_accuracy
 from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testbed
 
 SMALL = TestbedConfig(
     n_warmup=300,
     n_drills=50,
-    n_nonsense=80,
+    n_garbled=80,
     n_train=200,
     n_eval=100,
     n_corpus=288,
@@ -140,7 +140,7 @@ def test_files_are_what_other_stages_read(folder: Path):
     rows = pq.read_table(folder / "warmup" / "analogies.parquet").to_pylist()
     asked = {p.id: p for p in load_problems(str(folder / "warmup"))}
     kinds = Counter(p.kind for p in asked.values())
-    assert kinds == {"arithmetic": 300, "sums": 50, "nonsense": 80}
+    assert kinds == {"arithmetic": 300, "sums": 50, "garbled": 80}
     drawn = [row for row in rows if row["problem_id"].startswith("warmup")]
     assert 0.3 < len(drawn) / 300 < 0.5
     for row in drawn:
@@ -153,12 +153,12 @@ def test_files_are_what_other_stages_read(folder: Path):
         if trace.kind == "sums":
             assert len(said) == 6 and all(f"{a} {op} {b}" in trace.problem for a, op, b, _ in said)
     score = {row["problem_id"]: row["score"] for row in rows}
-    odd = [t for t in traces.values() if t.kind == "nonsense"]
+    odd = [t for t in traces.values() if t.kind == "garbled"]
     for trace in odd:
         done = "".join(re.findall(r"\d+ ([-+*/])", trace.solution))
         assert (done == shown[trace.id].extra["structure"]) == (score[trace.id] == 1.0)
         assert len([w for w in words(trace.problem.lower()) if w in NONSENSE]) > 2
-    assert 0.1 < sum(score[t.id] for t in odd) / len(odd) < 0.4
+    assert 0.2 < sum(score[t.id] for t in odd) / len(odd) < 0.5
     results = read_manifest(folder)["results"]
     assert results["n_structures"] == 16 and results["n_surfaces"] == 42
 
@@ -168,11 +168,17 @@ def test_policy_loads_and_its_tokenizer_gives_texts_back(folder: Path):
 
     model, tokenizer = load_policy(str(folder / "policy-init"))
     assert model.config.vocab_size == len(tokenizer)
-    for problem in load_problems(str(folder / "eval"))[:50]:
-        assert tokenizer.unk_token_id not in tokenizer(f"Problem: {problem.question}\nSolution:")["input_ids"]
+    known = set(tokenizer.get_vocab())
+    for part, familiar in (("warmup", True), ("eval", False)):
+        for problem in load_problems(str(folder / part))[:50]:
+            ids = tokenizer(f"Problem: {problem.question}\nSolution:")["input_ids"]
+            assert (tokenizer.unk_token_id not in ids) == familiar
+            numbers = re.findall(r"\d+", problem.question)
+            assert [t for t in tokenizer.convert_ids_to_tokens(ids) if t.isdigit()] == numbers
     text = "Plan: add, multiply. 12 + 5 = 17. 17 * 2 = 34. \\boxed{34}"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-    assert set(vocabulary()) <= set(tokenizer.get_vocab())
+    assert not known & set(NONSENSE)
+    assert {"Plan", "divide", "Maya", "Problem"} <= known
 
 
 def test_same_seed_same_files(folder: Path, tmp_path: Path):
