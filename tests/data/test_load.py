@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet as pq
 import pytest
 
-from rarft.data import Problem, load_problems, load_traces, write_jsonl
+from rarft.data import Problem, load_problems, load_traces, with_answer, write_jsonl
 from rarft.errors import InputError
 
 ROWS = [
@@ -92,3 +92,9 @@ def test_a_traces_file_serves_as_problems_with_solutions(tmp_path: Path) -> None
     )
     (problem,) = load_problems(str(tmp_path / "traces.jsonl"))
     assert (problem.question, problem.answer, problem.extra) == ("What is 1 + 1?", "2", {"solution": "2."})
+
+
+def test_a_solution_ends_in_its_answer_once() -> None:
+    assert with_answer("48 / 2 = 24. ", "24") == "48 / 2 = 24.\nThe answer is \\boxed{24}."
+    assert with_answer("So \\boxed{24}.", "24") == "So \\boxed{24}."
+    assert with_answer("Nobody knows.", None) == "Nobody knows."

@@ -51,6 +51,19 @@ BENCHMARKS: dict[str, tuple[str, dict[str, str]]] = {
 }
 """The paper's benchmarks: name -> hub id and columns. Their ids get the name in front, so they can be mixed."""
 
+
+def with_answer(solution: str, answer: str | None) -> str:
+    """A solution that ends in its answer: where it has no `\\boxed{}` and the answer is known, one is added.
+
+    Many worked solutions (GSM8K's, say) only mention their result; a policy that learns from them, by imitation or as
+    demonstrations, would not learn to give an answer that can be verified.
+    """
+    solution = solution.strip()
+    if answer is None or "\\boxed" in solution:
+        return solution
+    return f"{solution}\nThe answer is \\boxed{{{answer}}}."
+
+
 REQUIRED: dict[type, tuple[str, ...]] = {
     Problem: ("id", "question", "answer"),
     Trace: ("id", "problem", "solution"),

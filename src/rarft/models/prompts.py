@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rarft.config import Config
-from rarft.data import Trace
+from rarft.data import Trace, with_answer
 from rarft.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def prompt_text(
 ) -> str:
     """The prompt as text, as `render_prompt` tokenizes it."""
     ordered = list(traces) if config.order == "best-first" else list(traces)[::-1]
-    solutions = [cut_at_step(tokenizer, trace.solution, config.max_trace_tokens) for trace in ordered]
+    solutions = [
+        cut_at_step(tokenizer, with_answer(trace.solution, trace.answer), config.max_trace_tokens) for trace in ordered
+    ]
     instruction = config.instruction.strip()
     if not uses_chat(tokenizer, config):
         parts = [instruction] if instruction else []

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.artifacts import Work
-from rarft.data import Problem, Trace, load_problems, load_traces
+from rarft.data import Problem, Trace, load_problems, load_traces, with_answer
 from rarft.errors import InputError
 from rarft.policy.demonstrations import Demonstrations, Prompts, load_analogies, schedule
 from rarft.policy.train import TrainConfig
@@ -126,7 +126,7 @@ def prepare(config: TrainConfig) -> Job:
 
 
 def solution_of(problem: Problem, traces: dict[str, Trace], where: str) -> str:
-    """The solution that sft imitates. Raises InputError where there is none."""
+    """The solution that sft imitates, with its answer boxed. Raises InputError where there is none."""
     solution = problem.extra.get("solution")
     if solution is None and problem.id in traces:
         solution = traces[problem.id].solution
@@ -134,7 +134,7 @@ def solution_of(problem: Problem, traces: dict[str, Trace], where: str) -> str:
         raise InputError(
             f"{where}: problem {problem.id} has no column `solution` and no trace with its id; sft needs one"
         )
-    return solution.strip()
+    return with_answer(solution, problem.answer)
 
 
 def check_golds(problems: Sequence[Problem], config: TrainConfig) -> None:

@@ -217,7 +217,28 @@ WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
 
 NONSENSE: tuple[str, ...] = tuple(
     onset + vowel + coda
-    for onset in ["bl", "br", "dr", "fl", "gl", "gr", "kl", "kr", "pl", "pr", "sk", "sm", "sn", "sp", "st", "sw", "tr", "v", "w", "z"]
+    for onset in [
+        "bl",
+        "br",
+        "dr",
+        "fl",
+        "gl",
+        "gr",
+        "kl",
+        "kr",
+        "pl",
+        "pr",
+        "sk",
+        "sm",
+        "sn",
+        "sp",
+        "st",
+        "sw",
+        "tr",
+        "v",
+        "w",
+        "z",
+    ]
     for vowel in "aeiou"
     for coda in ["mpo", "nda", "rko", "fti", "lba", "zzo"]
 )

@@ -1,7 +1,7 @@
 """The testbed's initial policy: a small Llama with random weights, and a tokenizer with one token per word or number.
 
-The word list covers every role's words, so an unseen word is a token whose embedding was never trained, not an
-unknown. What is left out: pretrained weights; the warm-up is an ordinary `sft` training stage.
+Its words are those of the warm-up; every other word is one and the same unknown token, as unfamiliar words are to a
+beginner. What is left out: pretrained weights; the warm-up is an ordinary `sft` training stage.
 """
 
 from __future__ import annotations

@@ -213,25 +213,12 @@ def _sentence(text: str, link: str, n: int, words: dict[str, str]) -> str:
     return told[0].upper() + told[1:]
 
 
-def vocabulary() -> list[str]:
-    """Every word that any surface of any role can use, sorted: the policy's word list does not depend on the split."""
-    texts = [
-        "Plan",
-        *language.VERBS.values(),
-        *LINKS,
-        *QUESTIONS,
-        *DISTRACTORS,
-        *FRIENDS,
-        *(w for name in NAMES for w in name),
-    ]
-    texts += [w for roles in WORDINGS.values() for told in roles.values() for w in told]
-    for theme in language.THEMES:
-        texts += [theme.thing, theme.things, *theme.openings]
-    words: set[str] = set()
-    for text in texts:
-        for word in language.words(text):
-            words |= {word, word[0].upper() + word[1:]}
-    return sorted(words)
+def vocabulary(warmup: Sequence[Item]) -> list[str]:
+    """The words the policy knows, sorted: those of the warm-up's problems and solutions, and all names."""
+    texts = ["Plan", *language.VERBS.values(), *LINKS, *QUESTIONS, *FRIENDS, *(w for name in NAMES for w in name)]
+    texts += [text for item in warmup for text in (item.question, item.solution)]
+    known = {word for text in texts for word in language.words(text) if word != "boxed"}
+    return sorted(known | {word[0].upper() + word[1:] for word in known})
 
 
 def numbers_only_accuracy(names: tuple[str, ...], limits: Numbers) -> float:

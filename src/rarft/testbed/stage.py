@@ -70,13 +70,13 @@ class TestbedConfig(Config):
     """What evaluation has that warm-up and RL have not: new surfaces, new structures (a quarter of all), or both."""
     difficulty: Literal["easy", "medium", "hard"] = "easy"
     """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
-    n_warmup: int = 7840
+    n_warmup: int = 6400
     """Warm-up word problems."""
-    n_drills: int = 4000
+    n_drills: int = 3200
     """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
-    n_nonsense: int = 4160
+    n_garbled: int = 3200
     """Warm-up stories in made-up words, each after a worked example."""
-    nonsense_same: float = 0.25
+    garbled_same: float = 0.5
     """Share of those examples that have the story's structure: how far the policy trusts examples before RL."""
     drill_sums: int = 6
     """Sums per exercise."""
@@ -125,7 +125,7 @@ def testbed(config: TestbedConfig, work: Work) -> None:
             write_jsonl(folder / "problems.jsonl", (item.problem(f"{part}-{i:05d}") for i, item in enumerate(items)))
     parameters = save_initial_policy(
         work.path / "policy-init",
-        vocabulary(),
+        vocabulary(made["warmup"]),
         limits.value,
         **config.policy.model_dump(),
         seed=config.seed,
@@ -179,7 +179,10 @@ def generate(config: TestbedConfig) -> dict[str, list[Item]]:
         return [(n, s) for s in of for n in allowed if n not in in_corpus.get(s.theme.name, set())]
 
     wanted = {
-        "warmup": (config.n_warmup, [(n, s) for s in surfaces("warmup", warmup_themes, rng) for n in known]),
+        "warmup": (
+            config.n_warmup + config.n_garbled,
+            [(n, s) for s in surfaces("warmup", warmup_themes, rng) for n in known],
+        ),
         "train": (config.n_train, pairs(train, known)),
         "eval": (config.n_eval, pairs(evaluation, sorted(asked))),
         "corpus": (config.n_corpus, [(n, s) for s in corpus for n in names if n in in_corpus[s.theme.name]]),

@@ -3,27 +3,30 @@
 - *arithmetic*: word problems in the warm-up's surfaces; most without a demonstration, some with one of another
   structure, a few with one of the same. The words say what to do, so a demonstration is not needed.
 - *sums*: several plain sums, without words: what the policy learns to calculate from.
-- *nonsense*: stories whose telling words are replaced by made-up ones, each after a worked example, which has the same
-  structure in a share of the cases. The words say nothing; what the policy can learn is that the example may be worth
-  copying, and how often. The share sets how far it trusts examples before RL.
+- *garbled*: stories told in made-up words, each after a worked example, which has the same structure in a
+  share of the cases. The words say nothing; what the policy learns is that the example may be worth copying, and how
+  often. The share sets how far it trusts examples before RL.
 """
 
 from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarft.data import Problem, Trace, write_jsonl
-from rarft.testbed.language import NONSENSE
-from rarft.testbed.problems import Item, Numbers, sums
+from rarft.testbed.language import NONSENSE, OPERATIONS, WORDINGS, words
+from rarft.testbed.problems import LINKS, Item, Numbers, sums
 
 if TYPE_CHECKING:
     from rarft.testbed.stage import TestbedConfig
 
-NONSENSE_WORDS = 0.8  # share of the words that are replaced
+
+FAMILIAR = 0.4  # share of a garbled story's words that the policy knows from elsewhere
 
 
 def write_warmup(
@@ -32,24 +35,24 @@ def write_warmup(
     """Write problems.jsonl, traces.jsonl and analogies.parquet into `folder`.
 
     Args:
-        items: the word problems.
+        items: the word problems; those after the first `n_warmup` are garbled.
         names: all structures, whose sums are drilled.
     """
     rng = random.Random(config.seed + 1)
     every = sums(names, limits)
+    items, to_garble = items[: config.n_warmup], items[config.n_warmup :]
     problems = [item.problem(f"warmup-{i:05d}") for i, item in enumerate(items)]
     traces = [item.trace(f"warmup-{i:05d}") for i, item in enumerate(items)]
     rows = demonstrations(config, items, rng)
     same = by_structure(items)
     for i in range(config.n_drills):
         add(problems, traces, f"sums-{i:05d}", *drill(every, config.drill_sums, rng), "sums")
-    for i in range(config.n_nonsense):
-        item = rng.choice(items)
-        alike = rng.random() < config.nonsense_same
-        question = nonsense(item, rng)
-        add(problems, traces, f"nonsense-{i:05d}", question, item.solution, str(item.answer), "nonsense")
+    for i, item in enumerate(to_garble):
+        alike = rng.random() < config.garbled_same and item.structure in same
+        question = garble(item, rng)
+        add(problems, traces, f"garbled-{i:05d}", question, item.solution, str(item.answer), "garbled")
         choice = rng.choice(same[item.structure]) if alike else other(items, item, rng)
-        rows.append(row(f"nonsense-{i:05d}", choice, float(alike)))
+        rows.append(row(f"garbled-{i:05d}", choice, float(alike)))
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
     write_analogies(rows, folder / "analogies.parquet")
@@ -80,15 +83,31 @@ def drill(every: Sequence[str], count: int, rng: random.Random) -> tuple[str, st
     return question, " ".join([*(f"{text}." for text in chosen), f"\\boxed{{{answer}}}"]), answer
 
 
-def nonsense(item: Item, rng: random.Random) -> str:
-    """The question with most words between its opening and its last sentence replaced by made-up ones."""
+def garble(item: Item, rng: random.Random) -> str:
+    """The question with its telling sentences in made-up words, whose number and order say nothing either.
+
+    A sentence keeps its number and, for some of its words, has words that no operation owns.
+    """
     opening, *told, asked = re.split(r"(?<=[.?]) ", item.question)
-    keep = 1 - NONSENSE_WORDS
-    made_up = [
-        re.sub("[A-Za-z]+", lambda word: word[0] if rng.random() < keep else rng.choice(NONSENSE), text)
-        for text in told
-    ]
-    return " ".join([opening, *(text[0].upper() + text[1:] for text in made_up), asked])
+    plain = plain_words()
+
+    def made_up() -> str:
+        return rng.choice(plain) if rng.random() < FAMILIAR else rng.choice(NONSENSE)
+
+    sentences = [re.sub("[A-Za-z]+", lambda word: word[0] if rng.random() < FAMILIAR else made_up(), opening)]
+    for text in told:
+        said = [made_up() for _ in range(rng.randint(3, 10))]
+        said.insert(rng.randint(0, len(said)), re.findall("[0-9]+", text)[0])
+        sentences.append(rng.choice(LINKS) + " ".join(said) + ".")
+    return " ".join([*(text[0].upper() + text[1:] for text in sentences), asked])
+
+
+@lru_cache
+def plain_words() -> tuple[str, ...]:
+    """Words that wordings of several operations share, such as `in` and `of`."""
+    used = [{w for told in WORDINGS[op].values() for text in told for w in words(text.lower())} for op in OPERATIONS]
+    seen = Counter(word for of in used for word in of)
+    return tuple(sorted(word for word, count in seen.items() if count > 1))
 
 
 def other(items: Sequence[Item], item: Item, rng: random.Random) -> int:
