@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 
 from rarft.artifacts import read_manifest
 from rarft.data import Problem, load_problems, load_traces
@@ -22,6 +21,7 @@ from rarft.retriever.labels import Labels, read_labels
 from rarft.retriever.maxsim import top_traces
 from rarft.retriever.train import draw, fingerprint, split, unit_scores
 from rarft.retriever.trainer import HeldOutRecall, last_checkpoint
+from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 
 
 def config(toy: dict[str, str], **changes: object) -> TrainRetrieverConfig:
