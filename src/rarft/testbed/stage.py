@@ -70,13 +70,13 @@ class TestbedConfig(Config):
     """What evaluation has that warm-up and RL have not: new surfaces, new structures (a quarter of all), or both."""
     difficulty: Literal["easy", "medium", "hard"] = "easy"
     """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
-    n_warmup: int = 6400
+    n_warmup: int = 5600
     """Warm-up word problems."""
     n_drills: int = 3200
     """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
-    n_garbled: int = 3200
+    n_garbled: int = 4000
     """Warm-up stories in made-up words, each after a worked example."""
-    garbled_same: float = 0.5
+    garbled_same: float = 0.9
     """Share of those examples that have the story's structure: how far the policy trusts examples before RL."""
     drill_sums: int = 6
     """Sums per exercise."""
@@ -193,6 +193,7 @@ def generate(config: TestbedConfig) -> dict[str, list[Item]]:
         if not kinds:
             raise InputError(f"{part}: no structure is left for it; raise n-structures or n-surfaces")
         made[part] = []
+        rng = random.Random(f"{config.seed} {part}")  # one part's size does not change another part
         rng.shuffle(kinds)
         for i in range(20 * count):
             if len(made[part]) == count:

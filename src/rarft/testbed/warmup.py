@@ -3,9 +3,9 @@
 - *arithmetic*: word problems in the warm-up's surfaces; most without a demonstration, some with one of another
   structure, a few with one of the same. The words say what to do, so a demonstration is not needed.
 - *sums*: several plain sums, without words: what the policy learns to calculate from.
-- *garbled*: stories told in made-up words, each after a worked example, which has the same structure in a
-  share of the cases. The words say nothing; what the policy learns is that the example may be worth copying, and how
-  often. The share sets how far it trusts examples before RL.
+- *garbled*: stories told in made-up words, each after a worked example of the same kind, which has the same
+  structure in a share of the cases. The words say nothing; what the policy learns is that the example may be worth
+  copying, and how often. The share sets how far it trusts examples before RL.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ def write_warmup(
     problems = [item.problem(f"warmup-{i:05d}") for i, item in enumerate(items)]
     traces = [item.trace(f"warmup-{i:05d}") for i, item in enumerate(items)]
     rows = demonstrations(config, items, rng)
-    same = by_structure(items)
+    twins = by_structure(to_garble)
     for i in range(config.n_drills):
         add(problems, traces, f"sums-{i:05d}", *drill(every, config.drill_sums, rng), "sums")
     for i, item in enumerate(to_garble):
-        alike = rng.random() < config.garbled_same and item.structure in same
+        alike = rng.random() < config.garbled_same
         question = garble(item, rng)
         add(problems, traces, f"garbled-{i:05d}", question, item.solution, str(item.answer), "garbled")
-        choice = rng.choice(same[item.structure]) if alike else other(items, item, rng)
-        rows.append(row(f"garbled-{i:05d}", choice, float(alike)))
+        choice = rng.choice(twins[item.structure]) if alike else other(to_garble, item, rng)
+        if choice != i:
+            rows.append(row(f"garbled-{i:05d}", f"garbled-{choice:05d}", float(alike)))
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
     write_analogies(rows, folder / "analogies.parquet")
@@ -71,7 +72,7 @@ def demonstrations(config: TestbedConfig, items: Sequence[Item], rng: random.Ran
         else:
             continue
         if choice != i:
-            rows.append(row(f"warmup-{i:05d}", choice, score))
+            rows.append(row(f"warmup-{i:05d}", f"warmup-{choice:05d}", score))
     return rows
 
 
@@ -136,9 +137,9 @@ def by_structure(items: Sequence[Item]) -> dict[str, list[int]]:
     return found
 
 
-def row(problem_id: str, choice: int, score: float) -> dict[str, object]:
+def row(problem_id: str, trace_id: str, score: float) -> dict[str, object]:
     """A row of the analogies file; the score is 1 for the same structure, else 0."""
-    return {"problem_id": problem_id, "rank": 1, "trace_id": f"warmup-{choice:05d}", "score": score}
+    return {"problem_id": problem_id, "rank": 1, "trace_id": trace_id, "score": score}
 
 
 def write_analogies(rows: list[dict[str, object]], path: Path) -> None:
