@@ -7,8 +7,8 @@ import pytest
 from verify_agreement import direct, pairs_of
 from verify_corpus import GOLDS
 
-from rarft.rewards import check_gold, check_golds, verify
-from rarft.rewards.math_reward import MathReward, choice, clean, plain_number
+from rarft.rewards import check_gold, check_golds, math_guard, verify
+from rarft.rewards.math_reward import MathReward, choice, clean, parse, plain_number
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
@@ -155,6 +155,13 @@ def test_gold_answers_of_every_style_are_accepted_and_match_themselves():
 
 def test_a_gold_answer_that_slipped_through_is_an_error_not_a_wrong_answer():
     assert verify([r"\frac"], [r"\boxed{\sqrt{2}}"])[0].reason == "error"
+
+
+@pytest.mark.parametrize("answer", [r"0^0 \cdot \infty", r"\infty - \infty", r"\frac{1}{2-2}", r"\infty + x", r"\frac{0}{0}"])
+def test_infinite_values_never_reach_a_comparison_that_depends_on_term_order(answer):
+    """math-verify takes the first for 3 sqrt(13) under some hash seeds."""
+    assert math_guard.differ(parse(r"3\sqrt{13}"), parse(answer))
+    assert verify([r"3\sqrt{13}", r"\infty"], [rf"\boxed{{{answer}}}", r"\boxed{+\infty}"])[1].reward == 1.0
 
 
 @pytest.mark.parametrize("style", GOLDS)

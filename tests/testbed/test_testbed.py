@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from rarft.artifacts import read_manifest
 from rarft.data import load_problems, load_traces
 from rarft.errors import InputError
-from rarft.testbed.language import NONSENSE, OPERATIONS, ROLES, THEMES, WORDINGS, words
+from rarft.testbed.language import FILLERS, NEUTRAL, NONSENSE, OPERATIONS, PATTERNS, THEMES, WARM_UP, deal, words
 from rarft.testbed.leaks import find_leaks, word_leak
 from rarft.testbed.problems import DIFFICULTIES, compute, number_pool, numbers_only_accuracy
 from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testbed
@@ -41,12 +42,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_language_is_big_enough_and_every_role_has_words_of_its_own():
     assert len(THEMES) >= 24 and len({t.things for t in THEMES}) == len(THEMES)
-    for op in OPERATIONS:
-        assert set(WORDINGS[op]) == set(ROLES)
-        told = [text for role in ROLES for text in WORDINGS[op][role]]
-        assert len(set(told)) == len(told)
-        assert all(text.count("{n}") == 1 for text in told)
-    assert words("A {n}-fold {things} increase.") == ["A", "fold", "increase"]
+    slots = {slot for op in OPERATIONS for text in PATTERNS[op] for slot in re.findall("<([^>]+)>", text)}
+    assert slots == set(FILLERS)
+    assert all(len(set(fillers)) == len(fillers) for fillers in FILLERS.values())
+    assert all(text.count("{n}") == 1 for op in OPERATIONS for text in (*PATTERNS[op], *WARM_UP[op]))
+    lexicons = deal(random.Random(3))
+    for slot in slots - set(NEUTRAL):
+        parts = [set(lexicons[role].fillers[slot]) for role in ("train", "eval", "corpus")]
+        assert all(parts) and sum(map(len, parts)) == len(set.union(*parts)) == len(FILLERS[slot])
+    assert words("A {n}-fold {things} <increase>.") == ["A", "fold"]
 
 
 def test_solutions_compute_what_the_structure_says(made):

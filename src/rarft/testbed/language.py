@@ -12,6 +12,7 @@ Placeholders: {who} a name, {friend} another one, {they} {them} {their} pronouns
 # ruff: noqa: E501  (tables: one theme a line)
 from __future__ import annotations
 
+import random
 import re
 from typing import NamedTuple
 
@@ -27,7 +28,6 @@ class Theme(NamedTuple):
 
 OPERATIONS: tuple[str, ...] = ("+", "-", "*", "/")
 VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
-ROLES: tuple[str, ...] = ("warmup", "train", "eval", "corpus")
 
 # fmt: off
 THEMES: tuple[Theme, ...] = (
@@ -65,154 +65,73 @@ THEMES: tuple[Theme, ...] = (
     Theme("pharmacy", "bottle", "bottles", ("{who} fills {n} bottles in the pharmacy.", "Behind the desk of the pharmacy, {who} arranges {n} bottles.")),
 )
 
-WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
-    "+": {
-        "warmup": (
-            "{they} buys {n} more of them.",
-            "{n} extra {things} arrive in one crate.",
-            "{friend} comes by and adds another {n} {things}.",
-            "a neighbour gives {them} {n} new {things}.",
-            "{they} puts {n} additional {things} among them.",
-        ),
-        "train": (
-            "{they} finds {n} of them behind a cupboard.",
-            "{friend} hands over {n} {things} as one big present.",
-            "{they} wins {n} {things} in a raffle and puts them with the others.",
-            "{they} picks up {n} {things} on the way home.",
-            "a delivery of {n} {things} comes in.",
-            "{they} opens a drawer and discovers {n} forgotten {things}.",
-            "{they} collects {n} {things} from a cousin.",
-            "for one job, {they} earns {n} {things} as a reward.",
-            "{friend} contributes {n} {things} of {their} own.",
-            "the mayor awards {them} {n} {things}.",
-            "{they} unpacks a parcel with {n} {things}.",
-            "{they} borrows {n} {things} from {friend}.",
-        ),
-        "eval": (
-            "{they} receives {n} {things} for {their} birthday.",
-            "{they} inherits {n} {things} from an uncle.",
-            "{they} gains {n} {things} in a contest.",
-            "{they} acquires {n} {things} at a fair.",
-            "{friend} brings {n} {things} along.",
-            "{they} purchases {n} {things} with {their} savings.",
-        ),
-        "corpus": (
-            "{friend} sends {them} {n} {things}.",
-            "{they} gathers {n} {things} during a walk.",
-            "{they} is lucky and obtains {n} {things} for free.",
-            "{they} digs out {n} {things} from an old trunk.",
-            "{they} gratefully accepts {n} {things} from a teacher.",
-            "a supply of {n} {things} is dropped off at the door.",
-        ),
-    },
-    "-": {
-        "warmup": (
-            "{they} gives {n} of them away.",
-            "{n} of the {things} are lost in one week.",
-            "{they} sells {n} {things} and writes it down.",
-            "{they} uses up {n} of them.",
-            "{n} {things} go missing, one by one.",
-        ),
-        "train": (
-            "{they} throws out {n} spoiled {things}.",
-            "one thief steals {n} of them.",
-            "{they} leaves {n} {things} on a bus.",
-            "{n} {things} are put in the rain and ruined.",
-            "{they} takes {n} {things} to a charity and donates them.",
-            "{they} misplaces {n} {things}.",
-            "a dog grabs {n} of them and runs off.",
-            "{they} discards {n} faulty {things}.",
-            "{they} has to part with {n} {things}.",
-            "{n} {things} sink in the river.",
-            "the police come and confiscate {n} of them.",
-            "{they} breaks {n} {things} by mistake.",
-        ),
-        "eval": (
-            "{n} {things} get destroyed in an accident.",
-            "{they} removes {n} damaged {things}.",
-            "{n} {things} vanish overnight.",
-            "a storm wrecks {n} {things}.",
-            "{n} {things} perish in a flood.",
-            "{they} gambles and forfeits {n} {things}.",
-        ),
-        "corpus": (
-            "{n} {things} end up in the bin.",
-            "{n} {things} fall out of a torn bag and disappear.",
-            "a fire burns {n} {things}.",
-            "{they} forgets {n} {things} at the station.",
-            "{they} rejects {n} cracked {things}.",
-            "burglars rob {them} of {n} {things}.",
-        ),
-    },
-    "*": {
-        "warmup": (
-            "soon there are {n} times as many of them.",
-            "luckily the number of {things} is multiplied by {n}.",
-            "the total becomes {n} times what it was, and everyone cheers.",
-            "the number of {things} rises to {n} times the old one.",
-        ),
-        "train": (
-            "the stock of {things} grows by a factor of {n}.",
-            "the {things} become {n} times more numerous.",
-            "{friend} trades {n} {things} for each one of {theirs}.",
-            "a machine copies every {thing} until it exists {n} times.",
-            "a magician turns each {thing} into {n}.",
-            "every {thing} proves to be a pack of {n}.",
-            "{they} repeats the same effort, and {n} such lots of {things} are ready.",
-            "{n} shops ask for that many {things} each, and {they} supplies them all.",
-            "the heap expands to {n} times its size.",
-            "production multiplies, with {n} {things} where there was one.",
-        ),
-        "eval": (
-            "the quantity of {things} swells {n}-fold.",
-            "a merchant exchanges every single {thing} for {n}.",
-            "the set of {things} is duplicated {n}-fold.",
-            "the hoard of {things} is scaled up by {n}.",
-            "the amount of {things} is magnified by {n}.",
-        ),
-        "corpus": (
-            "the pile is enlarged to {n} times the size.",
-            "{they} clones each {thing} so that {n} come from one.",
-            "the collection of {things} undergoes {n}-fold growth.",
-            "a spell replaces every {thing} with {n}.",
-            "{n} towns want this many {things} each, and {they} provides them.",
-        ),
-    },
-    "/": {
-        "warmup": (
-            "{they} shares them equally with others, {n} people in all, and looks at one share.",
-            "the {things} are divided by {n}.",
-            "{they} divides the {things} into {n} equal parts and keeps a part.",
-            "only one out of every {n} {things} is kept.",
-        ),
-        "train": (
-            "{they} splits them into {n} piles of the same height and holds on to a single pile.",
-            "the {things} are distributed evenly among {n} tables, and only the first table matters.",
-            "{they} deals them out fairly to {n} players and watches one player.",
-            "{they} packs {n} in a bag and from now on counts bags.",
-            "the lot is cut down to one {n}-th.",
-            "{they} separates the {things} into {n} matching groups and picks a group.",
-            "the {things} are broken up into {n} even batches, and just one batch is for {who}.",
-            "the family of {n} gets identical portions, and {they} has one portion.",
-            "the stock of {things} shrinks by a factor of {n}.",
-            "{they} ties the {things} in bundles of {n} and then counts bundles.",
-        ),
-        "eval": (
-            "{they} partitions the {things} in {n} like sections and retains a section.",
-            "{they} sorts them in {n} stacks of equal height and guards a stack.",
-            "the {things} are allotted uniformly to {n} helpers, {who} included.",
-            "{they} apportions the {things} to {n} baskets alike and lifts a basket.",
-            "{they} arranges them in {n} rows of like length and chooses a row.",
-        ),
-        "corpus": (
-            "{they} carves the lot into {n} equal heaps and keeps a heap.",
-            "{n} children each get the same ration, and {they} is one of the children.",
-            "{they} puts {n} in each box and counts boxes afterwards.",
-            "{they} distributes them to {n} villages in equal measure and follows one village.",
-            "the {things} dwindle to one {n}-th.",
-        ),
-    },
+WARM_UP: dict[str, tuple[str, ...]] = {
+    "+": (
+        "{n} is added to the {things}.",
+        "the count rises by {n}.",
+        "{they} adds {n} to the count.",
+        "the count of {things} is now higher by {n}.",
+        "with {n} added, the count is higher.",
+    ),
+    "-": (
+        "{n} is subtracted from the {things}.",
+        "the count falls by {n}.",
+        "{they} subtracts {n} from the count.",
+        "the count of {things} is now lower by {n}.",
+        "with {n} subtracted, the count is lower.",
+    ),
+    "*": (
+        "the count of {things} is multiplied by {n}.",
+        "{they} multiplies the {things} by {n}.",
+        "{they} multiplies the count by {n}.",
+        "multiplied by {n}, the count is higher.",
+    ),
+    "/": (
+        "the count of {things} is divided by {n}.",
+        "{they} divides the {things} by {n}.",
+        "{they} divides the count by {n}.",
+        "divided by {n}, the count is lower.",
+    ),
 }
+"""How the warm-up tells each operation: dryly, in words that no other role uses for it."""
+
+PATTERNS: dict[str, tuple[str, ...]] = {
+    "+": ("{they} <gains> {n} <more> {things}<setting>.", "{n} <more> {things} <arrive><setting>."),
+    "-": ("{they} <loses> {n} <of the> {things}<setting>.", "{n} <of the> {things} <vanish><setting>."),
+    "*": (
+        "<each> {thing} <turns into> {n}<setting>.",
+        "{they} <copies> <each> {thing} <until there are> {n}<setting>.",
+        "the {things} <multiply> {n}-fold<setting>.",
+    ),
+    "/": (
+        "{they} <splits> the {things} <equally> among {n} <friends><setting> and <keeps one share>.",
+        "the {things} go <equally> to {n} <friends><setting>, and {they} <keeps one share>.",
+    ),
+}
+"""How the other roles tell them. A slot such as <gains> takes one of its fillers in FILLERS."""
+
+FILLERS: dict[str, tuple[str, ...]] = {
+    "gains": ("buys", "finds", "receives", "wins", "collects", "gathers", "earns", "obtains", "acquires", "inherits", "discovers", "unearths", "orders", "purchases", "gains", "secures", "is given", "is handed", "is sent", "is awarded", "picks up", "comes by", "scoops up", "is granted", "hunts down", "digs up", "rounds up", "brings home", "fetches", "welcomes"),
+    "more": ("more", "additional", "extra", "further", "new", "fresh", "brand-new", "bonus"),
+    "arrive": ("arrive", "turn up", "are delivered", "come by post", "join the others", "show up", "are brought in", "are donated to {them}", "are presented to {them}", "come in"),
+    "loses": ("sells", "loses", "gives away", "donates", "drops", "throws away", "discards", "breaks", "misplaces", "parts with", "scraps", "hands over", "is robbed of", "surrenders", "gets rid of", "burns", "forfeits", "wastes", "sacrifices", "tosses out", "ruins", "smashes", "destroys", "abandons", "leaves behind", "crushes", "gambles away", "dumps", "forgets", "trades away"),
+    "of the": ("of the", "of {their}", "of those", "precious", "worn", "older", "poor", "unlucky"),
+    "vanish": ("vanish", "disappear", "are stolen", "go missing", "rot away", "fall apart", "are thrown out", "get lost", "perish", "are carried off", "break", "are confiscated"),
+    "each": ("each", "every", "every single", "each and every", "any", "every last"),
+    "turns into": ("turns into", "becomes", "is exchanged for", "is replaced with", "grows into", "is swapped for", "gives rise to", "is transformed into", "is traded for", "evolves into", "brings forth", "morphs into", "blossoms into", "makes way for", "changes into", "hatches into"),
+    "copies": ("copies", "clones", "replicates", "reproduces", "photocopies", "recreates", "prints", "rebuilds", "imitates", "remakes", "repeats", "forges"),
+    "until there are": ("until there are", "so as to have", "to reach", "to end up with", "to a total of", "up to"),
+    "multiply": ("multiply", "increase", "grow", "swell", "expand", "balloon", "soar", "mushroom", "breed"),
+    "splits": ("splits", "shares", "deals out", "distributes", "parcels out", "portions out", "partitions", "allots", "apportions", "hands round", "spreads", "separates", "breaks up", "carves up", "rations", "doles out"),
+    "equally": ("equally", "evenly", "fairly", "uniformly", "in equal parts", "justly", "in like amounts", "without favour"),
+    "friends": ("friends", "neighbours", "cousins", "boxes", "baskets", "tables", "teams", "drawers", "jars", "classmates", "players", "bags", "shelves", "rooms", "children", "villages"),
+    "keeps one share": ("keeps one share", "retains a single portion", "takes home one part", "holds on to just one pile", "is left with a single lot", "guards only one heap", "picks a single group", "stays with one portion", "claims one section", "has just one stack left"),
+    "setting": ("", " at the market", " on a walk", " that afternoon", " by chance", " in a hurry", " during the holidays", " with a smile", " as agreed", " without a word", " before noon", " at school", " and nobody minds", " and all is calm", " for the sake of {friend}"),
+}
+"""Fillers of a slot, any of which fits. A testbed deals them out: no two of its roles have one in common."""
+
+NEUTRAL = ("setting",)
+"""Slots that tell nothing about the operation; every role has all of their fillers."""
 # fmt: on
 
 NONSENSE: tuple[str, ...] = tuple(
@@ -244,6 +163,28 @@ NONSENSE: tuple[str, ...] = tuple(
 )
 
 
+class Lexicon(NamedTuple):
+    """What a role says: for each slot the fillers that are its own, and those of the neutral slots."""
+
+    fillers: dict[str, tuple[str, ...]]
+
+    def wording(self, op: str, rng: random.Random) -> str:
+        """A sentence that tells `op`, with the placeholders of a theme left in."""
+        return re.sub(r"<([^>]+)>", lambda slot: rng.choice(self.fillers[slot[1]]), rng.choice(PATTERNS[op]))
+
+
+def deal(rng: random.Random) -> dict[str, Lexicon]:
+    """Deal the fillers out among training (half), evaluation and corpus (a quarter each, one at least)."""
+    dealt: dict[str, dict[str, tuple[str, ...]]] = {"train": {}, "eval": {}, "corpus": {}}
+    for slot, fillers in FILLERS.items():
+        shuffled = rng.sample(fillers, len(fillers))
+        quarter = max(1, len(shuffled) // 4)
+        parts = shuffled[:quarter], shuffled[quarter : 2 * quarter], shuffled[2 * quarter :]
+        for role, part in zip(("eval", "corpus", "train"), parts, strict=True):
+            dealt[role][slot] = fillers if slot in NEUTRAL else tuple(part)
+    return {role: Lexicon(part) for role, part in dealt.items()}
+
+
 def words(text: str) -> list[str]:
     """The words of a text, placeholders and punctuation left out: `{n}-fold` gives `fold`."""
-    return re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}", " ", text))
+    return re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}|<[^>]*>", " ", text))

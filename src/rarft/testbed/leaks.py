@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from rarft.testbed.language import OPERATIONS, words
-from rarft.testbed.problems import Item
+from rarft.testbed.problems import Item, vocabulary
 
 
 def find_leaks(made: Mapping[str, Sequence[Item]], split: str) -> list[str]:
@@ -54,16 +54,17 @@ def find_leaks(made: Mapping[str, Sequence[Item]], split: str) -> list[str]:
 
 
 def word_leak(made: Mapping[str, Sequence[Item]]) -> dict[str, float]:
-    """Accuracy with which a bag-of-words classifier names the operation of an unseen wording; chance is 1/4.
+    """Accuracy with which the words that the policy knows name the operation of an evaluation sentence; chance is 1/4.
 
-    A naive Bayes classifier is fitted on the wordings of the warm-up's surfaces, or of the warm-up's and training's,
-    and asked about the wordings that evaluation uses.
+    A naive Bayes classifier is fitted on the sentences of the warm-up's surfaces, or of the warm-up's and training's,
+    and asked about those of evaluation. Like the policy it sees the words of the warm-up only.
     """
+    known = {word.lower() for word in vocabulary(made["warmup"])}
     asked = _wordings(made["eval"])
     warmup, train = _wordings(made["warmup"]), _wordings(made["train"])
     return {
-        "after_warmup": round(_naive_bayes_accuracy(warmup, asked), 3),
-        "after_training": round(_naive_bayes_accuracy([*warmup, *train], asked), 3),
+        "after_warmup": round(_naive_bayes_accuracy(warmup, asked, known), 3),
+        "after_training": round(_naive_bayes_accuracy([*warmup, *train], asked, known), 3),
     }
 
 
@@ -74,15 +75,17 @@ def _wordings(items: Iterable[Item]) -> list[tuple[str, str]]:
     return sorted(used)
 
 
-def _naive_bayes_accuracy(known: Sequence[tuple[str, str]], asked: Sequence[tuple[str, str]]) -> float:
+def _naive_bayes_accuracy(
+    known: Sequence[tuple[str, str]], asked: Sequence[tuple[str, str]], words_known: set[str]
+) -> float:
     counts: dict[str, Counter[str]] = {op: Counter() for op in OPERATIONS}
     for op, text in known:
         counts[op].update(set(words(text.lower())))
     n = Counter(op for op, _ in known)
-    vocabulary = set().union(*counts.values())
+    seen_words = words_known & set().union(*counts.values())
 
     def likelihood(op: str, text: str) -> float:
-        seen = set(words(text.lower())) & vocabulary
+        seen = set(words(text.lower())) & seen_words
         return sum(math.log((counts[op][word] + 0.5) / (n[op] + 1)) for word in seen)
 
     hits = 0.0

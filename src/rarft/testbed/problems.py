@@ -19,8 +19,9 @@ import numpy as np
 
 from rarft.data import Problem, Trace
 from rarft.testbed import language
-from rarft.testbed.language import OPERATIONS, THEMES, WORDINGS, Theme
+from rarft.testbed.language import OPERATIONS, THEMES, WARM_UP, Lexicon, Theme
 
+WORDINGS = 8  # sentences for an operation that one surface has to choose from
 FIRST_START, FIRST_OPERAND, LAST_OPERAND = 6, 2, 9
 FITS = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)  # share of the structures that a problem's numbers must fit: the first that
 ENOUGH = 20  # leaves this many number tuples to every structure
@@ -121,9 +122,12 @@ def structures(depth: int, count: int, rng: random.Random) -> list[str]:
     return rng.sample(every, count)
 
 
-def make_surface(role: str, theme: Theme, rng: random.Random) -> Surface:
-    """A surface: for each operation three of the role's wordings, four names and two friends."""
-    wordings = {op: tuple(rng.sample(WORDINGS[op][role], 3)) for op in OPERATIONS}
+def make_surface(role: str, theme: Theme, lexicon: Lexicon | None, rng: random.Random) -> Surface:
+    """A surface: WORDINGS wordings for each operation (the warm-up: three of its own), four names and two friends."""
+    if lexicon is None:
+        wordings = {op: tuple(rng.sample(WARM_UP[op], 3)) for op in OPERATIONS}
+    else:
+        wordings = {op: tuple(lexicon.wording(op, rng) for _ in range(WORDINGS)) for op in OPERATIONS}
     return Surface(role, theme, tuple(rng.sample(NAMES, 4)), tuple(rng.sample(FRIENDS, 2)), wordings)
 
 
@@ -252,9 +256,9 @@ def sums(names: tuple[str, ...], limits: Numbers) -> list[str]:
     return sorted(found)
 
 
-def surfaces(role: str, themes: Sequence[Theme], rng: random.Random) -> list[Surface]:
+def surfaces(role: str, themes: Sequence[Theme], lexicon: Lexicon | None, rng: random.Random) -> list[Surface]:
     """One surface per theme."""
-    return [make_surface(role, theme, rng) for theme in themes]
+    return [make_surface(role, theme, lexicon, rng) for theme in themes]
 
 
 def choose_themes(count: int, rng: random.Random) -> list[Theme]:

@@ -25,6 +25,7 @@ from rarft.config import Config
 from rarft.data import write_jsonl
 from rarft.errors import InputError
 from rarft.progress import log
+from rarft.testbed.language import deal
 from rarft.testbed.problems import (
     DIFFICULTIES,
     Item,
@@ -70,13 +71,13 @@ class TestbedConfig(Config):
     """What evaluation has that warm-up and RL have not: new surfaces, new structures (a quarter of all), or both."""
     difficulty: Literal["easy", "medium", "hard"] = "easy"
     """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
-    n_warmup: int = 5600
+    n_warmup: int = 2400
     """Warm-up word problems."""
-    n_drills: int = 3200
+    n_drills: int = 6400
     """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
     n_garbled: int = 4000
     """Warm-up stories in made-up words, each after a worked example."""
-    garbled_same: float = 0.9
+    garbled_same: float = 0.6
     """Share of those examples that have the story's structure: how far the policy trusts examples before RL."""
     drill_sums: int = 6
     """Sums per exercise."""
@@ -166,9 +167,10 @@ def generate(config: TestbedConfig) -> dict[str, list[Item]]:
         n_eval = 0
     warmup_themes, eval_themes = themes[:n_warmup], themes[n_warmup : n_warmup + n_eval]
     train_themes = themes[n_warmup + n_eval :]
-    train = surfaces("train", train_themes, rng)
-    evaluation = surfaces("eval", eval_themes, rng) if n_eval else train
-    corpus = surfaces("corpus", train_themes + eval_themes, rng)
+    lexicons = deal(rng)
+    train = surfaces("train", train_themes, lexicons["train"], rng)
+    evaluation = surfaces("eval", eval_themes, lexicons["eval"], rng) if n_eval else train
+    corpus = surfaces("corpus", train_themes + eval_themes, lexicons["corpus"], rng)
     held_out = set(names[: len(names) // 4]) if config.split != "surface" else set()
     known = [name for name in names if name not in held_out]
     asked = list(held_out) if held_out else known
@@ -181,7 +183,7 @@ def generate(config: TestbedConfig) -> dict[str, list[Item]]:
     wanted = {
         "warmup": (
             config.n_warmup + config.n_garbled,
-            [(n, s) for s in surfaces("warmup", warmup_themes, rng) for n in known],
+            [(n, s) for s in surfaces("warmup", warmup_themes, None, rng) for n in known],
         ),
         "train": (config.n_train, pairs(train, known)),
         "eval": (config.n_eval, pairs(evaluation, sorted(asked))),

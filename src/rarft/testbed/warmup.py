@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarft.data import Problem, Trace, write_jsonl
-from rarft.testbed.language import NONSENSE, OPERATIONS, WORDINGS, words
+from rarft.testbed.language import FILLERS, NONSENSE, OPERATIONS, PATTERNS, WARM_UP, words
 from rarft.testbed.problems import LINKS, Item, Numbers, sums
 
 if TYPE_CHECKING:
@@ -105,8 +105,12 @@ def garble(item: Item, rng: random.Random) -> str:
 
 @lru_cache
 def plain_words() -> tuple[str, ...]:
-    """Words that wordings of several operations share, such as `in` and `of`."""
-    used = [{w for told in WORDINGS[op].values() for text in told for w in words(text.lower())} for op in OPERATIONS]
+    """Words that the sentences of several operations share, such as `the` and `in`."""
+    used = []
+    for op in OPERATIONS:
+        slots = {slot for pattern in PATTERNS[op] for slot in re.findall("<([^>]+)>", pattern)}
+        texts = [*WARM_UP[op], *PATTERNS[op], *(filler for slot in slots for filler in FILLERS[slot])]
+        used.append({word for text in texts for word in words(text.lower())})
     seen = Counter(word for of in used for word in of)
     return tuple(sorted(word for word, count in seen.items() if count > 1))
 
