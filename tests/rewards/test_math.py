@@ -157,7 +157,9 @@ def test_a_gold_answer_that_slipped_through_is_an_error_not_a_wrong_answer():
     assert verify([r"\frac"], [r"\boxed{\sqrt{2}}"])[0].reason == "error"
 
 
-@pytest.mark.parametrize("answer", [r"0^0 \cdot \infty", r"\infty - \infty", r"\frac{1}{2-2}", r"\infty + x", r"\frac{0}{0}"])
+@pytest.mark.parametrize(
+    "answer", [r"0^0 \cdot \infty", r"\infty - \infty", r"\frac{1}{2-2}", r"\infty + x", r"\frac{0}{0}"]
+)
 def test_infinite_values_never_reach_a_comparison_that_depends_on_term_order(answer):
     """math-verify takes the first for 3 sqrt(13) under some hash seeds."""
     assert math_guard.differ(parse(r"3\sqrt{13}"), parse(answer))

@@ -163,7 +163,7 @@ def test_files_are_what_other_stages_read(folder: Path):
             done, copied = (re.findall(r"\d+ ([-+*/])", t.solution) for t in (trace, shown[trace.id]))
             assert (done == copied) == (score[trace.id] == 1.0)
         assert len([w for w in words(trace.problem.lower()) if w in NONSENSE]) > 2
-    assert 0.7 < sum(score.get(t.id, 1.0) for t in odd) / len(odd) <= 1.0
+    assert 0.45 < sum(score.get(t.id, 1.0) for t in odd) / len(odd) < 0.8
     results = read_manifest(folder)["results"]
     assert results["n_structures"] == 16 and results["n_surfaces"] == 42
 
