@@ -95,7 +95,7 @@ def test_goes_on_after_an_interruption(toy: dict[str, str], tmp_path: Path, monk
     whole = train_retriever(config(toy, epochs=6), tmp_path / "whole")
     measure, calls = HeldOutRecall.measure, []
 
-    def breaks(self: HeldOutRecall) -> float:
+    def breaks(self: HeldOutRecall) -> tuple[float, float]:
         calls.append(1)
         if len(calls) == 5:  # before training, then three epochs
             raise KeyboardInterrupt
@@ -139,14 +139,18 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint-10").exists()
 
 
-def test_stops_early_and_keeps_the_best(toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = iter([0.1, 0.3, 0.6, 0.5, 0.4, 0.9, 0.9])
+@pytest.mark.parametrize(("third", "best"), [((0.5, 0.9), 2), ((0.6, 0.0), 2), ((0.6, 0.2), 3)])
+def test_stops_early_and_keeps_the_best(
+    third: tuple[float, float], best: int, toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where R@1 is the same the larger margin is better, but training does not go on for its sake."""
+    values = iter([(0.1, 0.0), (0.3, 0.5), (0.6, 0.1), third, (0.4, 1.0), (0.9, 0.0), (0.9, 0.0)])
     monkeypatch.setattr(HeldOutRecall, "measure", lambda self: next(values))
     folder = train_retriever(config(toy, patience=2), tmp_path / "out")
     results = read_manifest(folder)["results"]
     per_epoch = -(-results["n_train_problems"] // 16)
     assert results["held_out_r@1"] == 0.6 and results["held_out_r@1_before"] == 0.1
-    assert (results["best_step"], results["steps"]) == (2 * per_epoch, 4 * per_epoch)
+    assert (results["best_step"], results["steps"]) == (best * per_epoch, 4 * per_epoch)
 
 
 def test_near_duplicates_stay_on_one_side() -> None:

@@ -255,7 +255,7 @@ def _fit(
     if len(held_ids):
         evaluator = HeldOutRecall(encoder, problems, traces, labels.of(held_ids), config.held_out_traces, config.seed)
         if not (work.scratch / "before.txt").is_file():
-            (work.scratch / "before.txt").write_text(str(evaluator.measure()))
+            (work.scratch / "before.txt").write_text(str(evaluator.measure()[0]))
     loss = AnalogyLoss(
         encoder.model,
         Relations(labels, problems, traces),
@@ -275,7 +275,9 @@ def _fit(
         loss=loss,
         evaluator=evaluator,
         collator=collator,
-        callbacks=[EarlyStoppingCallback(config.patience)] if evaluator and config.patience else [],
+        callbacks=[EarlyStoppingCallback(config.patience, evaluator.least_gain)]
+        if evaluator and config.patience
+        else [],
         log_file=work.path / "log.jsonl",
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
@@ -283,7 +285,7 @@ def _fit(
     if evaluator is not None:
         results |= {
             "held_out_r@1_before": float((work.scratch / "before.txt").read_text()),
-            "held_out_r@1": trainer.state.best_metric,
+            "held_out_r@1": max(row["eval_r@1"] for row in trainer.state.log_history if "eval_r@1" in row),
             "best_step": _step_of(trainer.state.best_model_checkpoint, trainer.state.global_step),
         }
         _write_held_out(work.path, [problems[i].id for i in held_ids])
