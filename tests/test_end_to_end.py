@@ -120,6 +120,34 @@ def test_run_again_does_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert "RA-RFT" in told.out and {p: p.stat().st_mtime_ns for p in before} == before
 
 
+def test_same_seed_same_files(run: Path, tmp_path: Path) -> None:
+    """All but times, and the names that LanceDB gives its files; what the index answers is in `retrieve`."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(output=tmp_path / "run"))
+    assert main(["run", str(recipe), "--until", "evaluate-ra-rft"]) == 0
+    compared = 0
+    for path in sorted(p for p in (tmp_path / "run").rglob("*") if p.is_file()):
+        name = path.relative_to(tmp_path / "run")
+        twin = run / name
+        if name.parts[0] == "index" or name.name in ("manifest.json", "run.json"):
+            continue
+        compared += 1
+        if name.name == "log.jsonl":
+            assert timeless(path) == timeless(twin), name
+        else:
+            assert path.read_bytes() == twin.read_bytes(), name
+    assert compared > 40
+    for manifest in (tmp_path / "run").glob("*/manifest.json"):
+        twin = run / manifest.parent.name / "manifest.json"
+        assert json.loads(manifest.read_text())["results"] == json.loads(twin.read_text())["results"]
+
+
+def timeless(log: Path) -> list[dict[str, object]]:
+    """Rows of a log without what the clock put there."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    return [{key: row[key] for key in row if not re.search("second|runtime|/s$", key)} for row in rows]
+
+
 def test_commands_take_stage_folders_and_say_what_is_wrong(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = [
         (["retrieve", "--problems", f"{run}/prepare", "--index", f"{run}/index", "--top-k", "1000"], "top-k"),
