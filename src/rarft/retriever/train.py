@@ -266,7 +266,7 @@ def _fit(
         mini_batch_size=config.mini_batch_size,
     )
     collator = Collator(encoder, problems, traces)
-    encoder.model.model_card_data.generate_widget_examples = False
+    encoder.model.model_card_data.widget = [{}]  # none are looked for where some are; no card is written
     folder = work.scratch / "checkpoints"
     trainer = make_trainer(
         encoder,
