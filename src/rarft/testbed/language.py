@@ -1,9 +1,9 @@
 """The English of the testbed: themes, names and wordings, each with the role it may play.
 
 A *theme* is a scene: a thing that is counted and two ways to open the story. A *wording* is a sentence that tells one
-operation; every role (warm-up, training, evaluation, corpus) has wordings of its own, so an evaluation problem tells
-its operations in sentences that no other split has. A reader who knows English sees at once what to do; a policy
-that learned its English from the warm-up alone does not. `rarft.testbed.leaks` measures how far that holds.
+operation, made of a pattern and fillers. The fillers are dealt out by the testbed's seed, so an evaluation problem tells
+its operations in words that no other role has. A reader who knows English sees at once what to do; a policy that
+learned its English from the warm-up alone does not. `rarft.testbed.leaks` measures how far that holds.
 
 Placeholders: {who} a name, {friend} another one, {they} {them} {their} pronouns of the first, {n} the number, {thing}
 {things} what is counted. The sentences are data; the grammar that puts them together is in `problems.py`.
@@ -136,30 +136,9 @@ NEUTRAL = ("setting",)
 
 NONSENSE: tuple[str, ...] = tuple(
     onset + vowel + coda
-    for onset in [
-        "bl",
-        "br",
-        "dr",
-        "fl",
-        "gl",
-        "gr",
-        "kl",
-        "kr",
-        "pl",
-        "pr",
-        "sk",
-        "sm",
-        "sn",
-        "sp",
-        "st",
-        "sw",
-        "tr",
-        "v",
-        "w",
-        "z",
-    ]
+    for onset in "bl br dr fl gl gr kl kr pl pr sk sm sn sp st sw tr v w z".split()
     for vowel in "aeiou"
-    for coda in ["mpo", "nda", "rko", "fti", "lba", "zzo"]
+    for coda in ("mpo", "nda", "rko", "fti", "lba", "zzo")
 )
 
 
