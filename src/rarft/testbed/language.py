@@ -136,7 +136,7 @@ NEUTRAL = ("setting",)
 
 NONSENSE: tuple[str, ...] = tuple(
     onset + vowel + coda
-    for onset in "bl br dr fl gl gr kl kr pl pr sk sm sn sp st sw tr v w z".split()
+    for onset in ["bl", "br", "dr", "fl", "gl", "gr", "kl", "kr", "pl", "pr", "sk", "sm", "sn", "sp", "st", "sw", "tr", "v", "w", "z"]
     for vowel in "aeiou"
     for coda in ("mpo", "nda", "rko", "fti", "lba", "zzo")
 )
