@@ -3,6 +3,7 @@
 import pytest
 
 from rarft.retriever.similar import near_duplicate_groups, near_identical
+from rarft.testbed.language import deal
 from rarft.testbed.problems import DIFFICULTIES, choose_themes, make_item, structures, surfaces
 
 APPLES = "Tom has 12 apples. He gives 5 apples to his sister and buys 8 more. How many apples does Tom have now?"
@@ -60,8 +61,15 @@ def test_same_structure_on_another_surface_is_not_blocked() -> None:
     names = tuple(structures(2, 16, rng))
     themes = choose_themes(12, rng)
     limits = DIFFICULTIES["easy"]
-    ours = [make_item(s, x, names, limits, 0, rng) for x in surfaces("eval", themes[:6], rng) for s in names]
-    theirs = [make_item(s, x, names, limits, 0, rng) for x in surfaces("corpus", themes[6:], rng) for s in names]
+    words = deal(rng)
+    ours = [
+        make_item(s, x, names, limits, 0, rng) for x in surfaces("eval", themes[:6], words["eval"], rng) for s in names
+    ]
+    theirs = [
+        make_item(s, x, names, limits, 0, rng)
+        for x in surfaces("corpus", themes[6:], words["corpus"], rng)
+        for s in names
+    ]
     blocked = sum(near_identical(a.question, b.question) for a in ours for b in theirs if a.structure == b.structure)
     assert blocked == 0
 
@@ -78,7 +86,7 @@ def test_groups_agree_with_all_pairs() -> None:
 
     rng = random.Random(1)
     names = tuple(structures(2, 16, rng))
-    spots = surfaces("train", choose_themes(3, rng), rng)
+    spots = surfaces("train", choose_themes(3, rng), deal(rng)["train"], rng)
     items = [make_item(rng.choice(names), rng.choice(spots), names, DIFFICULTIES["easy"], 0, rng) for _ in range(120)]
     texts = [item.question for item in items]
     groups = near_duplicate_groups(texts)

@@ -132,14 +132,13 @@ FILLERS: dict[str, tuple[str, ...]] = {
 
 NEUTRAL = ("setting",)
 """Slots that tell nothing about the operation; every role has all of their fillers."""
-# fmt: on
-
 NONSENSE: tuple[str, ...] = tuple(
     onset + vowel + coda
     for onset in ["bl", "br", "dr", "fl", "gl", "gr", "kl", "kr", "pl", "pr", "sk", "sm", "sn", "sp", "st", "sw", "tr", "v", "w", "z"]
     for vowel in "aeiou"
     for coda in ("mpo", "nda", "rko", "fti", "lba", "zzo")
 )
+# fmt: on
 
 
 class Lexicon(NamedTuple):
