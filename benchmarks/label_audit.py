@@ -43,7 +43,14 @@ def on_testbed(options: argparse.Namespace) -> None:
         values = {
             **{name: str(bed / "warmup") for name in ("problems", "traces", "analogies")},
             **{"algorithm": "sft", "model": str(bed / "policy-init"), "prompt": prompt, "seed": options.seed},
-            **{"steps": 1000, "prompts_per_step": 16, "learning_rate": 1e-3, "warmup_steps": 50, "schedule": "cosine"},
+            **{
+                "steps": 800,
+                "prompts_per_step": 16,
+                "micro_batch": 8,
+                "learning_rate": 1e-3,
+                "warmup_steps": 50,
+                "schedule": "cosine",
+            },
             **{"bf16": True, "max_completion_length": 64},
         }
         policy = train(TrainConfig.parse(values, "warm-up"), out / "policy")

@@ -18,7 +18,7 @@ output: {output}
 inputs: {{encoder: minilm}}
 stages:
   testbed:
-    {{n_warmup: 48, n_drills: 8, n_train: 16, n_eval: 4, n_corpus: 64, policy: {{hidden: 48, layers: 2, heads: 4}}}}
+    {{n_warmup: 48, n_drills: 8, n_garbled: 8, n_train: 16, n_eval: 4, n_corpus: 64, policy: {{hidden: 48, layers: 2, heads: 4}}}}
   prepare: {{problems: "${{testbed}}/train", traces: "${{testbed}}/corpus", benchmarks: ["${{testbed}}/eval"], ngram: 40}}
   warmup: &train
     {{stage: train, algorithm: sft, problems: "${{testbed}}/warmup", traces: "${{testbed}}/warmup", model: "${{testbed}}/policy-init",

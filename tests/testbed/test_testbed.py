@@ -14,10 +14,11 @@ import pytest
 from rarft.artifacts import read_manifest
 from rarft.data import load_problems, load_traces
 from rarft.errors import InputError
-from rarft.testbed.language import FILLERS, NEUTRAL, NONSENSE, OPERATIONS, PATTERNS, THEMES, WARM_UP, deal, words
+from rarft.testbed.language import FILLERS, NEUTRAL, NONSENSE, OPERATIONS, PATTERNS, SLOT, THEMES, WARM_UP, deal, words
 from rarft.testbed.leaks import find_leaks, word_leak
-from rarft.testbed.problems import DIFFICULTIES, compute, number_pool, numbers_only_accuracy
+from rarft.testbed.problems import DIFFICULTIES, LINKS, compute, number_pool, numbers_only_accuracy
 from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testbed
+from rarft.testbed.warmup import plain_words
 
 SMALL = TestbedConfig(
     n_warmup=300,
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_language_is_big_enough_and_every_role_has_words_of_its_own():
     assert len(THEMES) >= 24 and len({t.things for t in THEMES}) == len(THEMES)
-    slots = {slot for op in OPERATIONS for text in PATTERNS[op] for slot in re.findall("<([^>]+)>", text)}
+    slots = {slot for op in OPERATIONS for text in PATTERNS[op] for slot in SLOT.findall(text)}
     assert slots == set(FILLERS)
     assert all(len(set(fillers)) == len(fillers) for fillers in FILLERS.values())
     assert all(text.count("{n}") == 1 for op in OPERATIONS for text in (*PATTERNS[op], *WARM_UP[op]))
@@ -163,6 +164,10 @@ def test_files_are_what_other_stages_read(folder: Path):
             done, copied = (re.findall(r"\d+ ([-+*/])", t.solution) for t in (trace, shown[trace.id]))
             assert (done == copied) == (score[trace.id] == 1.0)
     told = [word for trace in odd for word in words(trace.problem.lower())]
+    harmless = {*NONSENSE, *plain_words(), *(word for link in LINKS for word in words(link))}
+    for trace in odd:
+        _, *telling, _ = re.split(r"(?<=[.?]) ", trace.problem)
+        assert {word for text in telling for word in words(text.lower())} <= harmless
     assert 0.25 < sum(word in NONSENSE for word in told) / len(told) < 0.7
     assert 0.45 < sum(score.get(t.id, 1.0) for t in odd) / len(odd) < 0.8
     results = read_manifest(folder)["results"]

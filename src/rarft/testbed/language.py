@@ -130,8 +130,12 @@ FILLERS: dict[str, tuple[str, ...]] = {
 }
 """Fillers of a slot, any of which fits. A testbed deals them out: no two of its roles have one in common."""
 
+SLOT = re.compile(r"<([^>]+)>")
+"""Where a pattern takes a filler."""
+
 NEUTRAL = ("setting",)
 """Slots that tell nothing about the operation; every role has all of their fillers."""
+
 NONSENSE: tuple[str, ...] = tuple(
     onset + vowel + coda
     for onset in ["bl", "br", "dr", "fl", "gl", "gr", "kl", "kr", "pl", "pr", "sk", "sm", "sn", "sp", "st", "sw", "tr", "v", "w", "z"]
@@ -148,7 +152,7 @@ class Lexicon(NamedTuple):
 
     def wording(self, op: str, rng: random.Random) -> str:
         """A sentence that tells `op`, with the placeholders of a theme left in."""
-        return re.sub(r"<([^>]+)>", lambda slot: rng.choice(self.fillers[slot[1]]), rng.choice(PATTERNS[op]))
+        return SLOT.sub(lambda slot: rng.choice(self.fillers[slot[1]]), rng.choice(PATTERNS[op]))
 
 
 def deal(rng: random.Random) -> dict[str, Lexicon]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarft.data import Problem, Trace, write_jsonl
-from rarft.testbed.language import FILLERS, NONSENSE, OPERATIONS, PATTERNS, WARM_UP, words
+from rarft.testbed.language import FILLERS, NONSENSE, OPERATIONS, PATTERNS, SLOT, WARM_UP, words
 from rarft.testbed.problems import LINKS, Item, Numbers, sums
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def plain_words() -> tuple[str, ...]:
     """Words that the sentences of several operations share, such as `the` and `in`."""
     used = []
     for op in OPERATIONS:
-        slots = {slot for pattern in PATTERNS[op] for slot in re.findall("<([^>]+)>", pattern)}
+        slots = {slot for pattern in PATTERNS[op] for slot in SLOT.findall(pattern)}
         texts = [*WARM_UP[op], *PATTERNS[op], *(filler for slot in slots for filler in FILLERS[slot])]
         used.append({word for text in texts for word in words(text.lower())})
     seen = Counter(word for of in used for word in of)
