@@ -21,6 +21,7 @@ from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testb
 from rarft.testbed.warmup import plain_words
 
 SMALL = TestbedConfig(
+    seed=7,
     n_warmup=300,
     n_drills=50,
     n_garbled=80,
@@ -51,7 +52,7 @@ def test_language_is_big_enough_and_every_role_has_words_of_its_own():
     for slot in slots - set(NEUTRAL):
         parts = [set(lexicons[role].fillers[slot]) for role in ("train", "eval", "corpus")]
         assert all(parts) and sum(map(len, parts)) == len(set.union(*parts)) == len(FILLERS[slot])
-    assert words("A {n}-fold {things} <increase>.") == ["A", "fold"]
+    assert words("A {n}-fold {things} <grows>.") == ["A", "fold"]
 
 
 def test_solutions_compute_what_the_structure_says(made):

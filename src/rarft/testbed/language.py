@@ -31,38 +31,38 @@ VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide"}
 
 # fmt: off
 THEMES: tuple[Theme, ...] = (
-    Theme("bakery", "muffin", "muffins", ("{who} runs a small bakery with {n} muffins on the counter.", "There are {n} muffins cooling in the bakery of {who}.")),
+    Theme("bakery", "muffin", "muffins", ("{who} runs a small bakery with {n} muffins on the counter.", "There are {n} muffins cooling in {who}'s bakery.")),
     Theme("library", "book", "books", ("{who} looks after {n} books in the village library.", "The reading room that {who} manages holds {n} books.")),
     Theme("beach", "shell", "shells", ("{who} walks along the beach with {n} shells in a bucket.", "A bucket on the beach contains {n} shells that belong to {who}.")),
-    Theme("orchard", "apple", "apples", ("{who} carries {n} apples out of the orchard.", "Under the trees of the orchard, {who} counts {n} apples.")),
-    Theme("sewing room", "button", "buttons", ("{who} keeps {n} buttons in a sewing box.", "The sewing box of {who} is filled with {n} buttons.")),
+    Theme("orchard", "apple", "apples", ("{who} carries {n} apples from the orchard.", "Under the orchard's trees, {who} counts {n} apples.")),
+    Theme("sewing room", "button", "buttons", ("{who} keeps {n} buttons in a sewing box.", "{who}'s sewing box is filled with {n} buttons.")),
     Theme("building site", "brick", "bricks", ("{who} stacks {n} bricks at the building site.", "A wall is planned, and {who} starts with {n} bricks.")),
-    Theme("flower shop", "rose", "roses", ("{who} opens the flower shop with {n} roses in a vase.", "This morning the flower shop of {who} shows {n} roses.")),
+    Theme("flower shop", "rose", "roses", ("{who} opens the flower shop with {n} roses in a vase.", "This morning {who}'s flower shop shows {n} roses.")),
     Theme("arcade", "token", "tokens", ("{who} enters the arcade with {n} tokens.", "At the arcade, {who} begins with {n} tokens in a cup.")),
-    Theme("art class", "crayon", "crayons", ("{who} prepares {n} crayons for the art class.", "The art class of {who} owns {n} crayons.")),
-    Theme("pottery", "bowl", "bowls", ("{who} shapes {n} bowls in the pottery.", "On the bench of the pottery stand {n} bowls by {who}.")),
+    Theme("art class", "crayon", "crayons", ("{who} prepares {n} crayons for the art class.", "{who}'s art class owns {n} crayons.")),
+    Theme("pottery", "bowl", "bowls", ("{who} shapes {n} bowls in the pottery.", "On the bench in the pottery stand {n} bowls by {who}.")),
     Theme("post office", "postcard", "postcards", ("{who} sorts {n} postcards at the post office.", "A sack at the post office holds {n} postcards for {who}.")),
     Theme("playground", "ball", "balls", ("{who} takes {n} balls to the playground.", "In a net at the playground, {who} sees {n} balls.")),
-    Theme("museum", "coin", "coins", ("{who} displays {n} old coins in the museum.", "A glass case in the museum shows {n} coins of {who}.")),
-    Theme("workshop", "screw", "screws", ("{who} has a jar of {n} screws in the workshop.", "The jar in the workshop of {who} contains {n} screws.")),
+    Theme("museum", "coin", "coins", ("{who} displays {n} old coins in the museum.", "A glass case in the museum shows {who}'s {n} coins.")),
+    Theme("workshop", "screw", "screws", ("{who} has a jar with {n} screws in the workshop.", "The jar in {who}'s workshop contains {n} screws.")),
     Theme("laundry", "sock", "socks", ("{who} hangs {n} socks on the line.", "A laundry basket with {n} socks waits for {who}.")),
     Theme("festival", "lantern", "lanterns", ("{who} lights {n} lanterns for the festival.", "For the summer festival, {who} has painted {n} lanterns.")),
-    Theme("farm", "egg", "eggs", ("{who} fetches {n} eggs from the barn.", "The hens of {who} have laid {n} eggs.")),
-    Theme("garden", "seedling", "seedlings", ("{who} plants {n} seedlings in the garden.", "The greenhouse of {who} protects {n} seedlings.")),
+    Theme("farm", "egg", "eggs", ("{who} fetches {n} eggs from the barn.", "{who}'s hens have laid {n} eggs.")),
+    Theme("garden", "seedling", "seedlings", ("{who} plants {n} seedlings in the garden.", "{who}'s greenhouse protects {n} seedlings.")),
     Theme("jewellery", "bead", "beads", ("{who} threads {n} beads on a string.", "A necklace made by {who} counts {n} beads.")),
-    Theme("record shop", "record", "records", ("{who} owns {n} records of jazz music.", "The shelf of {who} is lined with {n} records.")),
-    Theme("toy shop", "marble", "marbles", ("{who} plays with {n} marbles.", "A leather pouch with {n} marbles hangs from the belt of {who}.")),
+    Theme("record shop", "record", "records", ("{who} owns {n} records with jazz music.", "{who}'s shelf is lined with {n} records.")),
+    Theme("toy shop", "marble", "marbles", ("{who} plays with {n} marbles.", "A leather pouch with {n} marbles hangs from {who}'s belt.")),
     Theme("forest", "pinecone", "pinecones", ("{who} strolls through the forest with {n} pinecones.", "On the forest path, {who} has {n} pinecones in a hood.")),
-    Theme("theatre", "ticket", "tickets", ("{who} stands at the theatre with {n} tickets.", "The theatre desk of {who} has {n} tickets ready.")),
+    Theme("theatre", "ticket", "tickets", ("{who} stands at the theatre with {n} tickets.", "{who}'s theatre desk has {n} tickets ready.")),
     Theme("harbour", "anchor", "anchors", ("{who} repairs {n} anchors at the harbour.", "In a shed by the harbour, {who} stores {n} anchors.")),
     Theme("candle maker", "candle", "candles", ("{who} pours {n} candles from wax.", "The wax has set, and {who} looks at {n} candles.")),
-    Theme("stamp album", "stamp", "stamps", ("{who} glues {n} stamps into an album.", "The album of {who} shows {n} stamps.")),
+    Theme("stamp album", "stamp", "stamps", ("{who} glues {n} stamps into an album.", "{who}'s album shows {n} stamps.")),
     Theme("quarry", "stone", "stones", ("{who} loads {n} stones at the quarry.", "A truck leaves the quarry with {n} stones for {who}.")),
-    Theme("bicycle shop", "tyre", "tyres", ("{who} pumps up {n} tyres in the bicycle shop.", "The bicycle shop of {who} has {n} tyres on a rack.")),
-    Theme("market", "melon", "melons", ("{who} brings {n} melons to the market.", "The stall of {who} at the market offers {n} melons.")),
-    Theme("camp", "torch", "torches", ("{who} checks {n} torches at the camp.", "In the tent of {who} lie {n} torches.")),
+    Theme("bicycle shop", "tyre", "tyres", ("{who} pumps up {n} tyres in the bicycle shop.", "{who}'s bicycle shop has {n} tyres on a rack.")),
+    Theme("market", "melon", "melons", ("{who} brings {n} melons to the market.", "{who}'s stall at the market offers {n} melons.")),
+    Theme("camp", "torch", "torches", ("{who} checks {n} torches at the camp.", "In {who}'s tent lie {n} torches.")),
     Theme("print shop", "poster", "posters", ("{who} prints {n} posters for the concert.", "Fresh from the press, {who} admires {n} posters.")),
-    Theme("pharmacy", "bottle", "bottles", ("{who} fills {n} bottles in the pharmacy.", "Behind the desk of the pharmacy, {who} arranges {n} bottles.")),
+    Theme("pharmacy", "bottle", "bottles", ("{who} fills {n} bottles in the pharmacy.", "Behind the pharmacy's desk, {who} arranges {n} bottles.")),
 )
 
 WARM_UP: dict[str, tuple[str, ...]] = {
@@ -70,24 +70,24 @@ WARM_UP: dict[str, tuple[str, ...]] = {
         "{n} is added to the {things}.",
         "the count rises by {n}.",
         "{they} adds {n} to the count.",
-        "the count of {things} is now higher by {n}.",
+        "the {thing} count is now higher by {n}.",
         "with {n} added, the count is higher.",
     ),
     "-": (
         "{n} is subtracted from the {things}.",
         "the count falls by {n}.",
         "{they} subtracts {n} from the count.",
-        "the count of {things} is now lower by {n}.",
+        "the {thing} count is now lower by {n}.",
         "with {n} subtracted, the count is lower.",
     ),
     "*": (
-        "the count of {things} is multiplied by {n}.",
+        "the {thing} count is multiplied by {n}.",
         "{they} multiplies the {things} by {n}.",
         "{they} multiplies the count by {n}.",
         "multiplied by {n}, the count is higher.",
     ),
     "/": (
-        "the count of {things} is divided by {n}.",
+        "the {thing} count is divided by {n}.",
         "{they} divides the {things} by {n}.",
         "{they} divides the count by {n}.",
         "divided by {n}, the count is lower.",
@@ -96,44 +96,62 @@ WARM_UP: dict[str, tuple[str, ...]] = {
 """How the warm-up tells each operation: dryly, in words that no other role uses for it."""
 
 PATTERNS: dict[str, tuple[str, ...]] = {
-    "+": ("{they} <gains> {n} <more> {things}<setting>.", "{n} <more> {things} <arrive><setting>."),
-    "-": ("{they} <loses> {n} <of the> {things}<setting>.", "{n} <of the> {things} <vanish><setting>."),
+    "+": (
+        "{they} <gains> {n} <more> {things}.",
+        "{they} <gains> {n} <more> <kind> {things}<aside>.",
+        "{n} <more> {things} <arrive><aside>.",
+        "{n} <more> <kind> {things} <arrive>.",
+    ),
+    "-": (
+        "{they} <loses> {n} <of the> {things}.",
+        "{they} <loses> {n} <of the> <kind> {things}<aside>.",
+        "{n} <of the> {things} <vanish><aside>.",
+        "{n} <of the> <kind> {things} <vanish>.",
+    ),
     "*": (
-        "<each> {thing} <turns into> {n}<setting>.",
-        "{they} <copies> <each> {thing} <until there are> {n}<setting>.",
-        "the {things} <multiply> {n}-fold<setting>.",
+        "{they} <trades> <each> {thing} for {n} <kind> ones.",
+        "{friend} <gives> {them} {n} <kind> {things} in place of <each> one.",
+        "the <stock> of {things} <grows> to {n} times its <old> size.",
+        "{their} <stock> of {things} <grows> to {n} times its <old> size<aside>.",
     ),
     "/": (
-        "{they} <splits> the {things} <equally> among {n} <friends><setting> and <keeps one share>.",
-        "the {things} go <equally> to {n} <friends><setting>, and {they} <keeps one share>.",
+        "{they} <splits> the {things} <evenly> among {n} <friends> and <keeps one share>.",
+        "{they} <splits> {their} {things} <evenly> among {n} <friends> and <keeps one share><aside>.",
+        "{they} <makes> {n} <equal> <piles> of {their} {things} and <keeps one share>.",
+        "{they} <makes> {n} <equal> <piles> of the {things} and <keeps one share><aside>.",
     ),
 }
 """How the other roles tell them. A slot such as <gains> takes one of its fillers in FILLERS."""
 
 FILLERS: dict[str, tuple[str, ...]] = {
-    "gains": ("buys", "finds", "receives", "wins", "collects", "gathers", "earns", "obtains", "acquires", "inherits", "discovers", "unearths", "orders", "purchases", "gains", "secures", "is given", "is handed", "is sent", "is awarded", "picks up", "comes by", "scoops up", "is granted", "hunts down", "digs up", "rounds up", "brings home", "fetches", "welcomes"),
-    "more": ("more", "additional", "extra", "further", "new", "fresh", "brand-new", "bonus"),
-    "arrive": ("arrive", "turn up", "are delivered", "come by post", "join the others", "show up", "are brought in", "are donated to {them}", "are presented to {them}", "come in"),
-    "loses": ("sells", "loses", "gives away", "donates", "drops", "throws away", "discards", "breaks", "misplaces", "parts with", "scraps", "hands over", "is robbed of", "surrenders", "gets rid of", "burns", "forfeits", "wastes", "sacrifices", "tosses out", "ruins", "smashes", "destroys", "abandons", "leaves behind", "crushes", "gambles away", "dumps", "forgets", "trades away"),
-    "of the": ("of the", "of {their}", "of those", "precious", "worn", "older", "poor", "unlucky"),
-    "vanish": ("vanish", "disappear", "are stolen", "go missing", "rot away", "fall apart", "are thrown out", "get lost", "perish", "are carried off", "break", "are confiscated"),
-    "each": ("each", "every", "every single", "each and every", "any", "every last"),
-    "turns into": ("turns into", "becomes", "is exchanged for", "is replaced with", "grows into", "is swapped for", "gives rise to", "is transformed into", "is traded for", "evolves into", "brings forth", "morphs into", "blossoms into", "makes way for", "changes into", "hatches into"),
-    "copies": ("copies", "clones", "replicates", "reproduces", "photocopies", "recreates", "prints", "rebuilds", "imitates", "remakes", "repeats", "forges"),
-    "until there are": ("until there are", "so as to have", "to reach", "to end up with", "to a total of", "up to"),
-    "multiply": ("multiply", "increase", "grow", "swell", "expand", "balloon", "soar", "mushroom", "breed"),
-    "splits": ("splits", "shares", "deals out", "distributes", "parcels out", "portions out", "partitions", "allots", "apportions", "hands round", "spreads", "separates", "breaks up", "carves up", "rations", "doles out"),
-    "equally": ("equally", "evenly", "fairly", "uniformly", "in equal parts", "justly", "in like amounts", "without favour"),
-    "friends": ("friends", "neighbours", "cousins", "boxes", "baskets", "tables", "teams", "drawers", "jars", "classmates", "players", "bags", "shelves", "rooms", "children", "villages"),
-    "keeps one share": ("keeps one share", "retains a single portion", "takes home one part", "holds on to just one pile", "is left with a single lot", "guards only one heap", "picks a single group", "stays with one portion", "claims one section", "has just one stack left"),
-    "setting": ("", " at the market", " on a walk", " that afternoon", " by chance", " in a hurry", " during the holidays", " with a smile", " as agreed", " without a word", " before noon", " at school", " and nobody minds", " and all is calm", " for the sake of {friend}"),
+    "gains": ("buys", "finds", "receives", "wins", "collects", "gathers", "earns", "obtains", "acquires", "inherits", "discovers", "orders", "purchases", "is given", "is handed", "is sent", "picks up", "comes across", "brings home", "fetches", "unpacks", "carries in"),
+    "more": ("more", "additional", "extra", "further", "new", "brand new"),
+    "arrive": ("arrive", "turn up", "are delivered", "come by post", "join the others", "show up", "are brought in", "come in", "are dropped off", "are unloaded", "are found"),
+    "loses": ("sells", "loses", "gives away", "donates", "drops", "throws away", "breaks", "misplaces", "parts with", "hands over", "is robbed of", "gets rid of", "destroys", "wastes", "leaves behind", "ruins", "smashes", "forgets", "uses up", "sends away", "discards", "crushes"),
+    "of the": ("of the", "of {their}", "of those", "of these", "of {their} own", "of the remaining"),
+    "vanish": ("vanish", "disappear", "are stolen", "go missing", "fall apart", "are thrown out", "get lost", "are carried off", "are given up", "are sold", "are taken away", "get broken"),
+    "trades": ("trades", "exchanges", "swaps", "barters", "gives back", "hands back", "takes back", "returns"),
+    "each": ("each", "every", "every single", "each and every"),
+    "kind": ("large", "small", "pretty", "plain", "heavy", "light", "simple", "ordinary"),
+    "gives": ("gives", "offers", "brings", "hands", "sends", "passes", "lends", "mails"),
+    "stock": ("stock", "supply", "collection", "store", "pile", "quantity", "assortment", "hoard"),
+    "grows": ("grows", "swells", "expands", "climbs", "jumps", "increases", "soars", "shoots up"),
+    "old": ("old", "former", "earlier", "original", "first", "previous"),
+    "splits": ("splits", "shares", "deals out", "distributes", "hands round", "spreads", "doles out", "parcels out", "portions out", "separates", "allots", "passes round"),
+    "evenly": ("evenly", "equally", "fairly", "in equal parts", "in equal shares", "in fair shares"),
+    "friends": ("friends", "neighbours", "cousins", "boxes", "baskets", "tables", "teams", "drawers", "jars", "classmates", "players", "bags", "shelves", "rooms", "children", "helpers"),
+    "makes": ("makes", "forms", "prepares", "lays out", "arranges", "builds", "packs", "sets up"),
+    "equal": ("equal", "even", "identical", "matching", "uniform", "fair"),
+    "piles": ("parts", "groups", "heaps", "stacks", "bundles", "batches", "sets", "portions"),
+    "keeps one share": ("keeps one share", "retains a single portion", "takes home one part", "holds on to just one pile", "is left with only one batch", "saves a single heap", "walks away with one group", "has just one stack left"),
+    "aside": (" while {friend} watches", ", as {friend} had expected", ", and {friend} hears about it", ", to the surprise of {friend}", ", just as planned", ", and {friend} writes it down", ", because {friend} asked for it", ", as so often", ", and nobody complains", ", as the two friends had agreed"),
 }
 """Fillers of a slot, any of which fits. A testbed deals them out: no two of its roles have one in common."""
 
 SLOT = re.compile(r"<([^>]+)>")
 """Where a pattern takes a filler."""
 
-NEUTRAL = ("setting",)
+NEUTRAL = ("kind", "aside")
 """Slots that tell nothing about the operation; every role has all of their fillers."""
 
 NONSENSE: tuple[str, ...] = tuple(
@@ -168,5 +186,5 @@ def deal(rng: random.Random) -> dict[str, Lexicon]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, placeholders and punctuation left out: `{n}-fold` gives `fold`."""
+    """The words of a text, placeholders, slots and punctuation left out."""
     return re.findall(r"[A-Za-z]+", re.sub(r"\{\w+\}|<[^>]*>", " ", text))

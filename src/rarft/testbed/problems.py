@@ -44,7 +44,7 @@ QUESTIONS = (
     "What number does {who} end up with?",
     "How many are there now?",
     "Work out the final count.",
-    "What is the count at the end of the story?",
+    "How many does {they} have now?",
 )
 DISTRACTORS = (
     "It is a sunny day with {n} degrees outside.",
