@@ -1,10 +1,12 @@
 """What the training options beyond the paper do, on the testbed: dropping the demonstration, drawing among the top k.
 
-One warm-up, then GRPO with demonstrations from the same start: as in the paper, with `drop_demonstration`, with
-`draw_top`. Each policy is evaluated on unseen surfaces with the demonstration and without. The demonstrations stand for
-a retriever that is right at each rank with probability 0.7: a trace of the problem's structure, else any trace.
+GRPO from the warmed-up policy of a finished quickstart, with its settings: without retrieval, as in the paper, with
+`drop_demonstration`, with `draw_top`. Each policy is evaluated on unseen surfaces with the demonstration and without.
+The demonstrations stand for a retriever that is right at each rank with probability 0.7: a trace of the problem's
+structure, else any trace.
 
-    python benchmarks/train_options.py --output runs/train-options      # CPU, about 25 minutes on one core
+    rarft run recipes/quickstart.yaml --until warmup
+    python benchmarks/train_options.py --quickstart runs/quickstart --output runs/train-options
 
 Left out: other algorithms, several seeds; one run differs from the next by a few points.
 """
@@ -24,7 +26,6 @@ from rarft.data import load_problems, load_traces
 from rarft.evaluation.evaluate import EvaluateConfig, evaluate
 from rarft.models.prompts import PromptConfig
 from rarft.policy.train import TrainConfig, train
-from rarft.testbed.stage import TestbedConfig, testbed
 
 ARMS: dict[str, dict[str, Any]] = {
     "no retrieval": {"retrieval": False},
@@ -53,38 +54,29 @@ def write_analogies(problems: Path, corpus: Path, file: Path, right: float = 0.7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"))
     parser.add_argument("--output", type=Path, default=Path("runs/train-options"))
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--warmup-steps", type=int, default=1000)
     args = parser.parse_args()
     out: Path = args.output
-    bed = testbed(TestbedConfig(), out / "testbed")
+    out.mkdir(parents=True, exist_ok=True)
+    bed, start = args.quickstart / "testbed", args.quickstart / "warmup"
     for split in ("train", "eval"):
         write_analogies(bed / split, bed / "corpus", out / f"analogies-{split}.parquet")
-    start = train(
-        TrainConfig(
-            problems=str(bed / "warmup"), traces=str(bed / "warmup"), analogies=str(bed / "warmup"),
-            model=str(bed / "policy-init"), algorithm="sft", prompt=PROMPT, steps=args.warmup_steps,
-            prompts_per_step=16, learning_rate=1e-3, schedule="cosine", warmup_steps=50, bf16=True,
-            max_completion_length=64, save_every=500,
-        ),
-        out / "warmup",
-    )  # fmt: skip
     found = {}
     for name, options in ARMS.items():
         slug = name.replace(" ", "-")
         policy = train(
             TrainConfig(
                 problems=str(bed / "train"), traces=str(bed / "corpus"), model=str(start),
-                analogies=str(out / "analogies-train.parquet"), prompt=PROMPT, steps=args.steps, prompts_per_step=16,
-                num_generations=8, learning_rate=6e-5, bf16=True, micro_batch=128, max_completion_length=20,
+                analogies=str(out / "analogies-train.parquet"), prompt=PROMPT, steps=100, prompts_per_step=16,
+                num_generations=8, learning_rate=1e-4, bf16=True, micro_batch=128, max_completion_length=28,
                 save_every=500, **options,
             ),
             out / slug,
         )  # fmt: skip
         common: dict[str, Any] = {
             "problems": [str(bed / "eval")], "model": str(policy), "prompt": PROMPT, "samples": 8,
-            "max_new_tokens": 24, "batch_size": 256,
+            "max_new_tokens": 28, "batch_size": 256,
         }  # fmt: skip
         with_trace = {"traces": str(bed / "corpus"), "analogies": str(out / "analogies-eval.parquet")}
         scores = [

@@ -328,13 +328,13 @@ def markdown(results: dict[str, Any], output: Path) -> str:
     if found:
         lines += ["", "| figure 4, over contexts | % |", "|---|---|"]
         lines += [f"| {name.replace('_', ' ')} | {shown(value)} |" for name, value in found["variation"].items()]
-        mixed = found["ensemble"]
-        head = f"| {mixed['k']} samples | over {mixed['contexts']} contexts | on the top one | difference |"
-        lines += ["", head, "|---|---|---|---|"]
-        for metric in ("avg", "pass", "maj"):
-            one = mixed[metric]
-            cells = [shown(one["spread"]), shown(one["top_1"]), shown(one["difference"], signed=True)]
-            lines.append(f"| {metric}@{mixed['k']} | {' | '.join(cells)} |")
+        if mixed := found["ensemble"]:
+            head = f"| {mixed['k']} samples | over {mixed['contexts']} contexts | on the top one | difference |"
+            lines += ["", head, "|---|---|---|---|"]
+            for metric in ("avg", "pass", "maj"):
+                one = mixed[metric]
+                cells = [shown(one["spread"]), shown(one["top_1"]), shown(one["difference"], signed=True)]
+                lines.append(f"| {metric}@{mixed['k']} | {' | '.join(cells)} |")
     there = {name: row for name, row in results["diversity"].items() if row}
     if there:
         keys = [key for key in next(iter(there.values())) if key not in ("contexts", "seeds")]

@@ -60,7 +60,7 @@ def test_seeds_are_pooled() -> None:
     )
     assert summary["spread_beyond_chance"]["low"] > 0
     found = ensemble(*runs)
-    assert found["avg"]["difference"]["n_seeds"] == 3 and found["avg"]["difference"]["high"] < 0
+    assert found and found["avg"]["difference"]["n_seeds"] == 3 and found["avg"]["difference"]["high"] < 0
 
 
 def test_variation_needs_two_contexts() -> None:
@@ -86,8 +86,7 @@ def test_spreading_helps_where_one_unknown_context_works() -> None:
     found = ensemble(sampled(table, n=16, seed=2))
     assert found["pass"]["difference"]["low"] > 0
     assert abs(found["avg"]["difference"]["value"]) < 0.1
-    with pytest.raises(ValueError, match="sample more"):
-        ensemble(sampled({"p": [0.5, 0.5, 0.5]}, n=2))
+    assert ensemble(sampled({"p": [0.5, 0.5, 0.5]}, n=2)) is None  # too few samples to spread
 
 
 def test_diversity() -> None:

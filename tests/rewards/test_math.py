@@ -122,6 +122,12 @@ def test_completions_that_deserve_nothing(text):
     assert verify(["408"], [text])[0].reward == 0.0
 
 
+def test_many_operators_are_no_answer_unless_the_gold_one_has_many():
+    sums, turned = ("+".join(f"a_{i}" for i in places) for places in (range(15), reversed(range(15))))  # 29 operators
+    assert score(sums, turned) == "correct"
+    assert score("x^2", f"x^2 {'+y-y' * 12}") == "wrong" and score("x^2", "x^2 + y - y") == "correct"
+
+
 def test_the_last_of_thousands_of_boxes_counts():
     assert verify(["408"], ["\\boxed{1}" * 5000 + "\\boxed{408}"])[0].reason == "correct"
 

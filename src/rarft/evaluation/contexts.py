@@ -147,13 +147,14 @@ def _held_out_best(arrays: list[np.ndarray]) -> float:
     return float(np.mean(ways))
 
 
-def ensemble(*seeds: Sequence[Rollout], draws: int = 256, seed: int = 0) -> dict[str, Any]:
+def ensemble(*seeds: Sequence[Rollout], draws: int = 256, seed: int = 0) -> dict[str, Any] | None:
     """The same budget of samples spread over the top contexts, against all of it on the top one.
 
     With K contexts of n samples, m = n // K samples of each make a budget of k = m K. pass@k of the spread is exact,
     1 - prod_c C(n - right_c, m) / C(n, m); maj@k is the mean over `draws` random choices. One argument per training
     seed. Returns `k`, `contexts`, and for `avg`, `pass`, `maj` the dicts `spread`, `top_1` and `difference` (paired,
-    spread - top 1). Raises ValueError where problems have fewer samples per context than contexts.
+    spread - top 1); None where problems have fewer samples per context than contexts. Raises ValueError where no
+    problem has two contexts.
     """
     found = [{key: ranks for key, ranks in by_context(rows).items() if len(ranks) > 1} for rows in seeds]
     if not all(found):
@@ -162,7 +163,7 @@ def ensemble(*seeds: Sequence[Rollout], draws: int = 256, seed: int = 0) -> dict
     n = min(len(rows) for table in found for ranks in table.values() for rows in ranks.values())
     m = n // n_contexts
     if m < 1:
-        raise ValueError(f"{n} samples per context can't be spread over {n_contexts} contexts; sample more")
+        return None
     k = m * n_contexts
     tables = [_ensemble_values(table, n_contexts, n, m, draws, seed) for table in found]
     out: dict[str, Any] = {"k": k, "contexts": n_contexts}

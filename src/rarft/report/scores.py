@@ -181,7 +181,8 @@ def context_section(runs: list[Run], systems: list[System]) -> Section | None:
             caption = f"{stage.name}: every {step}. problem" if step > 1 else f"{stage.name}: every problem"
             section.figures.append(Figure(plots.context_ranges(points, alt=alt), caption))
             section.tables.append(_variation_table(stage, found, bare))
-            section.tables.append(_ensemble_table(stage, spread))
+            if spread:
+                section.tables.append(_ensemble_table(stage, spread))
             of = f"{run.label}: " if len(runs) > 1 else ""
             diverse.append([Cell(f"{of}{stage.name}"), *_diversity_cells(stage, rollouts)])
     if diverse:
