@@ -128,6 +128,12 @@ def test_many_operators_are_no_answer_unless_the_gold_one_has_many():
     assert score("x^2", f"x^2 {'+y-y' * 12}") == "wrong" and score("x^2", "x^2 + y - y") == "correct"
 
 
+def test_power_towers_are_no_answer_unless_the_gold_one_is():
+    assert score("e^{x^2}", "e^{(x)^2}") == "correct" and score("x^4", "x^{2^2}") == "wrong"
+    assert score("x^y", "x^{y}") == "correct" and score(r"\frac{1}{x^y}", "x^{-y}") == "correct"
+    assert score("y = 2x", "x^x = 2y") == score("5", "x^{x^{y}} = 5") == "wrong"
+
+
 def test_the_last_of_thousands_of_boxes_counts():
     assert verify(["408"], ["\\boxed{1}" * 5000 + "\\boxed{408}"])[0].reason == "correct"
 

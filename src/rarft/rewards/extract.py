@@ -9,6 +9,9 @@ import re
 TAIL = 262_144
 """Only this many characters at the end of a completion are read (about twice 32,768 tokens)."""
 
+PHRASE_TAIL = 32_768
+"""Characters at the end in which a closing phrase is looked for."""
+
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _PHRASE = re.compile(
@@ -70,10 +73,7 @@ def _without_braces(text: str) -> str:
 def closing_phrase(text: str) -> str | None:
     """What follows the last "the answer is", "final answer:", "Answer:" or "####", up to the end of its sentence."""
     last = None
-    text = text[-TAIL:]
-    folded = text.lower()
-    if "answer" not in folded and "result" not in folded and "####" not in folded:
-        return None  # quick where a policy writes a megabyte of anything else
+    text = text[-PHRASE_TAIL:]
     for match in _PHRASE.finditer(text):
         last = match
     if last is None:

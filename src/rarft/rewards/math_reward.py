@@ -29,6 +29,11 @@ MAX_OPERATORS = 20
 unless identical to it. Of 17,854 gold answers of GSM8K, MATH, AMC and AIME none has more than 16."""
 
 _OPERATOR = re.compile(r"\\[a-zA-Z]+|[-+*/^_=<>|%!,]")
+_TOWER = re.compile(r"\^\s*(?:\{[^{}]*|[A-Za-z0-9]\s*)\^")
+"""A power in an exponent: no answer, where there are variables, unless the gold answer has one."""
+_VARIABLE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])")
+_VARIABLE_POWER = re.compile(r"[A-Za-z]\s*\^\s*\{?\s*[A-Za-z]")
+"""`x^y`: no answer where the gold answer has neither a power nor a command."""
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\!)\s*(?=[0-9]{3}(?![0-9]))")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _NUMBER = re.compile(r"(?:\\?\$\s*)?([-+]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]+)?")
@@ -162,6 +167,10 @@ class MathReward(Reward):
         if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
             return 1.0
         if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > max(MAX_DEPTH, _depth(expected)):
+            return 0.0
+        if _TOWER.search(given) and _VARIABLE.search(given) and not _TOWER.search(expected):
+            return 0.0
+        if "^" not in expected and "\\" not in expected and _VARIABLE_POWER.search(given):
             return 0.0
         if len(_OPERATOR.findall(given)) > max(MAX_OPERATORS, 3 * len(_OPERATOR.findall(expected))):
             return 0.0
