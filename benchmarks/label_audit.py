@@ -77,8 +77,10 @@ def on_problems(options: argparse.Namespace) -> None:
     """Likelihood, pass-rate and a judge on real problems."""
     out: Path = options.output
     out.mkdir(parents=True, exist_ok=True)
-    write_jsonl(out / "problems.jsonl", load_problems(options.problems)[: options.n_problems])
     traces = load_traces(options.traces)
+    steps = {trace.id: trace.solution.strip().count("\n") + 1 for trace in traces}
+    problems = [p for p in load_problems(options.problems) if steps.get(p.id, 1) <= options.max_steps]
+    write_jsonl(out / "problems.jsonl", problems[: options.n_problems])
     data = prepare(PrepareConfig(problems=str(out / "problems.jsonl"), traces=options.traces), out / "data")
     write_jsonl(out / "solutions.jsonl", traces)
     common: dict[str, Any] = {
@@ -153,6 +155,7 @@ def main() -> None:
     real.set_defaults(run=on_problems, n_problems=16, per_problem=4, samples=6)
     for name in ("problems", "traces", "model"):
         real.add_argument(f"--{name}", required=True)
+    real.add_argument("--max-steps", type=int, default=99, help="only problems whose own solution has so many lines")
     real.add_argument("--max-new-tokens", type=int, default=256)
     real.add_argument("--judge-url", help="an OpenAI-compatible server; by default one is started with MODEL")
     real.add_argument("--judge-model")
