@@ -1,7 +1,8 @@
 """Are labels measured benefit? Labels the same pairs in several ways and compares them with `rarft audit`.
 
-    # the testbed, whose true structures are known: oracle, likelihood and pass-rate of a policy warmed up by SFT
-    python benchmarks/label_audit.py testbed --output runs/audit-testbed
+    # the testbed, whose true structures are known: oracle, likelihood, pass-rate of the quickstart's warmed-up policy
+    rarft run recipes/quickstart.yaml --until warmup
+    python benchmarks/label_audit.py testbed --quickstart runs/quickstart --output runs/audit-testbed
     # real problems: likelihood, pass-rate, and a judge (the same model behind `transformers serve`, or any server)
     python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --output runs/audit-gsm8k
 
@@ -25,41 +26,21 @@ from typing import Any
 from rarft.artifacts import read_manifest
 from rarft.data import load_problems, load_traces, write_jsonl
 from rarft.data.prepare import PrepareConfig, prepare
-from rarft.policy.train import TrainConfig, train
 from rarft.relevance.audit import AuditConfig, audit
 from rarft.relevance.label import LabelConfig, label
-from rarft.testbed.stage import TestbedConfig, testbed
 
 
 def on_testbed(options: argparse.Namespace) -> None:
-    """Oracle, likelihood and pass-rate on the testbed, with a policy warmed up by SFT as the quickstart's is."""
+    """Oracle, likelihood and pass-rate on the testbed of a quickstart run, with its warmed-up policy."""
     out: Path = options.output
     out.mkdir(parents=True, exist_ok=True)
-    prompt = {"instruction": ""}
-    if options.quickstart:
-        bed, policy = options.quickstart / "testbed", options.quickstart / "warmup"
-    else:
-        bed = testbed(TestbedConfig(seed=options.seed), out / "testbed")
-        values = {
-            **{name: str(bed / "warmup") for name in ("problems", "traces", "analogies")},
-            **{"algorithm": "sft", "model": str(bed / "policy-init"), "prompt": prompt, "seed": options.seed},
-            **{
-                "steps": 800,
-                "prompts_per_step": 16,
-                "micro_batch": 8,
-                "learning_rate": 1e-3,
-                "warmup_steps": 50,
-                "schedule": "cosine",
-            },
-            **{"bf16": True, "max_completion_length": 64},
-        }
-        policy = train(TrainConfig.parse(values, "warm-up"), out / "policy")
+    bed, policy = options.quickstart / "testbed", options.quickstart / "warmup"
     write_jsonl(out / "problems.jsonl", load_problems(str(bed / "train"))[: options.n_problems])
     common: dict[str, Any] = {
         "problems": str(out / "problems.jsonl"),
         "traces": str(bed / "corpus"),
         "model": str(policy),
-        "prompt": prompt,
+        "prompt": {"instruction": ""},
         "candidates": {"per_problem": options.per_problem},
         "seed": options.seed,
     }
@@ -79,7 +60,9 @@ def on_problems(options: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     traces = load_traces(options.traces)
     steps = {trace.id: trace.solution.strip().count("\n") + 1 for trace in traces}
-    problems = [p for p in load_problems(options.problems) if steps.get(p.id, 1) <= options.max_steps]
+    problems = load_problems(options.problems)
+    if options.max_steps:
+        problems = [p for p in problems if p.id in steps and steps[p.id] <= options.max_steps]
     write_jsonl(out / "problems.jsonl", problems[: options.n_problems])
     data = prepare(PrepareConfig(problems=str(out / "problems.jsonl"), traces=options.traces), out / "data")
     write_jsonl(out / "solutions.jsonl", traces)
@@ -150,12 +133,12 @@ def main() -> None:
     parsers = parser.add_subparsers(required=True)
     bed = parsers.add_parser("testbed")
     bed.set_defaults(run=on_testbed, n_problems=60, per_problem=24, samples=16)
-    bed.add_argument("--quickstart", type=Path, help="a finished quickstart run, whose testbed and policy are used")
+    bed.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"), help="run of recipes/quickstart.yaml")
     real = parsers.add_parser("problems")
     real.set_defaults(run=on_problems, n_problems=16, per_problem=4, samples=6)
     for name in ("problems", "traces", "model"):
         real.add_argument(f"--{name}", required=True)
-    real.add_argument("--max-steps", type=int, default=99, help="only problems whose own solution has so many lines")
+    real.add_argument("--max-steps", type=int, help="only problems whose own solution has at most so many lines")
     real.add_argument("--max-new-tokens", type=int, default=256)
     real.add_argument("--judge-url", help="an OpenAI-compatible server; by default one is started with MODEL")
     real.add_argument("--judge-model")

@@ -335,6 +335,8 @@ def markdown(results: dict[str, Any], output: Path) -> str:
                 one = mixed[metric]
                 cells = [shown(one["spread"]), shown(one["top_1"]), shown(one["difference"], signed=True)]
                 lines.append(f"| {metric}@{mixed['k']} | {' | '.join(cells)} |")
+        else:
+            lines += ["", "No ensembling: fewer samples per context than contexts."]
     there = {name: row for name, row in results["diversity"].items() if row}
     if there:
         keys = [key for key in next(iter(there.values())) if key not in ("contexts", "seeds")]

@@ -123,15 +123,21 @@ def test_completions_that_deserve_nothing(text):
 
 
 def test_many_operators_are_no_answer_unless_the_gold_one_has_many():
-    sums, turned = ("+".join(f"a_{i}" for i in places) for places in (range(15), reversed(range(15))))  # 29 operators
+    sums, turned = ("+".join(f"{i}a_{i}" for i in places) for places in (range(50), reversed(range(50))))
     assert score(sums, turned) == "correct"
-    assert score("x^2", f"x^2 {'+y-y' * 12}") == "wrong" and score("x^2", "x^2 + y - y") == "correct"
+    assert score("x^2", f"x^2 {'+y-y' * 20}") == "wrong" and score("x^2", f"x^2 {'+y-y' * 18}") == "correct"
 
 
-def test_power_towers_are_no_answer_unless_the_gold_one_is():
-    assert score("e^{x^2}", "e^{(x)^2}") == "correct" and score("x^4", "x^{2^2}") == "wrong"
-    assert score("x^y", "x^{y}") == "correct" and score(r"\frac{1}{x^y}", "x^{-y}") == "correct"
-    assert score("y = 2x", "x^x = 2y") == score("5", "x^{x^{y}} = 5") == "wrong"
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (r"e^{-\frac{x^2}{2}}", "e^{-x^2/2}"), (r"\exp(x^2)", "e^{x^2}"), ("2^{n(n-1)}", "2^{n^2-n}"), ("8", "a^b = 8"),
+        ("x^4", "x^{2^2}"), ("(a+b)^3", "a^3+3a^2b+3ab^2+b^3"),
+        (r"\frac{x^{8}-1}{x-1}", "x^7+x^6+x^5+x^4+x^3+x^2+x+1"),
+    ],
+)  # fmt: skip
+def test_involved_but_right(gold, answer):
+    assert score(gold, answer) == "correct"
 
 
 def test_the_last_of_thousands_of_boxes_counts():

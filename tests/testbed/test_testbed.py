@@ -52,7 +52,7 @@ def test_language_is_big_enough_and_every_role_has_words_of_its_own():
     for slot in slots - set(NEUTRAL):
         parts = [set(lexicons[role].fillers[slot]) for role in ("train", "eval", "corpus")]
         assert all(parts) and sum(map(len, parts)) == len(set.union(*parts)) == len(FILLERS[slot])
-    assert words("A {n}-fold {things} <grows>.") == ["A", "fold"]
+    assert words("{their} <stock> of {things} <grows> to {n}<aside>.") == ["of", "to"]
 
 
 def test_solutions_compute_what_the_structure_says(made):
@@ -114,7 +114,7 @@ def test_a_look_alike_is_there_for_every_problem_and_misleads(made):
 
 def test_words_and_numbers_say_little(made):
     leak = word_leak(made)
-    assert 0.1 < leak["after_warmup"] <= 0.5 and leak["after_training"] <= 0.55
+    assert 0.1 < leak["after_warmup"] <= 0.5 and leak["after_training"] <= 0.65
     names = tuple(sorted({i.structure for i in made["eval"]}))
     assert 1 / 16 <= numbers_only_accuracy(names, DIFFICULTIES["easy"]) < 0.14
 

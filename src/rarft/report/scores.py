@@ -183,6 +183,8 @@ def context_section(runs: list[Run], systems: list[System]) -> Section | None:
             section.tables.append(_variation_table(stage, found, bare))
             if spread:
                 section.tables.append(_ensemble_table(stage, spread))
+            else:
+                section.notes.append(f"{stage.name}: no ensembling, fewer samples per context than contexts.")
             of = f"{run.label}: " if len(runs) > 1 else ""
             diverse.append([Cell(f"{of}{stage.name}"), *_diversity_cells(stage, rollouts)])
     if diverse:

@@ -106,7 +106,8 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
     """
     problems, traces = load_problems(config.problems), load_traces(config.traces)
     labels = read_labels(config.labels, problems, traces)
-    train_ids, held_ids = split(problems, labels, config.held_out, config.max_held_out, config.seed)
+    use_kl = config.loss == "kl" or (config.loss == "auto" and labels.graded)
+    train_ids, held_ids = split(problems, labels, config.held_out, config.max_held_out, config.seed, graded=use_kl)
     encoder = load_encoder(
         config.base_model,
         type=config.type,
@@ -116,7 +117,6 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
         dim=config.dim,
         seed=config.seed,
     )
-    use_kl = config.loss == "kl" or (config.loss == "auto" and labels.graded)
     work.results |= {
         "n_pairs": len(labels),
         "n_relevant": int(labels.relevant.sum()),
@@ -147,20 +147,28 @@ def fingerprint(question: str) -> str:
 
 
 def split(
-    problems: Sequence[Problem], labels: Labels, share: float, at_most: int, seed: int
+    problems: Sequence[Problem], labels: Labels, share: float, at_most: int, seed: int, *, graded: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split the labelled problems that have a relevant trace: indices to train on, and to hold out.
+    """Split the labelled problems: indices to train on, and to hold out.
 
+    Those that have a relevant trace; with `graded` scores also those whose traces differ in score, to train on only.
     Whole groups of near-duplicates go to one side. The held-out share is at most `share`, and empty if no group fits.
     """
-    usable = np.unique(labels.problem[labels.relevant])
+    found, relevant = np.unique(labels.problem), np.unique(labels.problem[labels.relevant])
+    usable = relevant
+    if graded:
+        place = np.searchsorted(found, labels.problem)
+        low, high = np.full(len(found), np.inf), np.full(len(found), -np.inf)
+        np.minimum.at(low, place, labels.score)
+        np.maximum.at(high, place, labels.score)
+        usable = np.union1d(relevant, found[high > low])
     groups = np.array(near_duplicate_groups([problems[i].question for i in usable]))
-    wanted = min(at_most, int(share * len(usable)))
+    wanted = min(at_most, int(share * len(relevant)))
     held = np.zeros(len(usable), dtype=bool)
     count = 0
     for group in np.random.default_rng(seed).permutation(np.unique(groups)):
         members = groups == group
-        if count + members.sum() <= wanted:
+        if count + members.sum() <= wanted and np.isin(usable[members], relevant).all():
             held |= members
             count += int(members.sum())
     return usable[~held], usable[held]

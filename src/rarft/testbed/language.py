@@ -49,7 +49,7 @@ THEMES: tuple[Theme, ...] = (
     Theme("festival", "lantern", "lanterns", ("{who} lights {n} lanterns for the festival.", "For the summer festival, {who} has painted {n} lanterns.")),
     Theme("farm", "egg", "eggs", ("{who} fetches {n} eggs from the barn.", "{who}'s hens have laid {n} eggs.")),
     Theme("garden", "seedling", "seedlings", ("{who} plants {n} seedlings in the garden.", "{who}'s greenhouse protects {n} seedlings.")),
-    Theme("jewellery", "bead", "beads", ("{who} threads {n} beads on a string.", "A necklace made by {who} counts {n} beads.")),
+    Theme("jewellery", "bead", "beads", ("{who} threads {n} beads on a string.", "A necklace made by {who} has {n} beads.")),
     Theme("record shop", "record", "records", ("{who} owns {n} records with jazz music.", "{who}'s shelf is lined with {n} records.")),
     Theme("toy shop", "marble", "marbles", ("{who} plays with {n} marbles.", "A leather pouch with {n} marbles hangs from {who}'s belt.")),
     Theme("forest", "pinecone", "pinecones", ("{who} strolls through the forest with {n} pinecones.", "On the forest path, {who} has {n} pinecones in a hood.")),
@@ -98,60 +98,60 @@ WARM_UP: dict[str, tuple[str, ...]] = {
 PATTERNS: dict[str, tuple[str, ...]] = {
     "+": (
         "{they} <gains> {n} <more> {things}.",
-        "{they} <gains> {n} <more> <kind> {things}<aside>.",
+        "{they} <gains> {n} <more> {things}<aside>.",
+        "{n} <more> {things} <arrive>.",
         "{n} <more> {things} <arrive><aside>.",
-        "{n} <more> <kind> {things} <arrive>.",
     ),
     "-": (
         "{they} <loses> {n} <of the> {things}.",
-        "{they} <loses> {n} <of the> <kind> {things}<aside>.",
+        "{they} <loses> {n} <of the> {things}<aside>.",
+        "{n} <of the> {things} <vanish>.",
         "{n} <of the> {things} <vanish><aside>.",
-        "{n} <of the> <kind> {things} <vanish>.",
     ),
     "*": (
-        "{they} <trades> <each> {thing} for {n} <kind> ones.",
-        "{friend} <gives> {them} {n} <kind> {things} in place of <each> one.",
+        "{they} <trades> <each> {thing} for {n} <smaller> ones.",
+        "{friend} <gives> {them} {n} <smaller> {things} in place of <each> one.",
         "the <stock> of {things} <grows> to {n} times its <old> size.",
         "{their} <stock> of {things} <grows> to {n} times its <old> size<aside>.",
     ),
     "/": (
-        "{they} <splits> the {things} <evenly> among {n} <friends> and <keeps one share>.",
-        "{they} <splits> {their} {things} <evenly> among {n} <friends> and <keeps one share><aside>.",
-        "{they} <makes> {n} <equal> <piles> of {their} {things} and <keeps one share>.",
-        "{they} <makes> {n} <equal> <piles> of the {things} and <keeps one share><aside>.",
+        "{they} <splits> the {things} <evenly> into {n} <boxes> and <keeps only one>.",
+        "{they} <splits> {their} {things} <evenly> into {n} <boxes> and <keeps only one><aside>.",
+        "{they} <makes> {n} <equal> <heaps> of {their} {things} and <keeps only one>.",
+        "{they} <makes> {n} <equal> <heaps> of the {things} and <keeps only one><aside>.",
     ),
 }
 """How the other roles tell them. A slot such as <gains> takes one of its fillers in FILLERS."""
 
 FILLERS: dict[str, tuple[str, ...]] = {
-    "gains": ("buys", "finds", "receives", "wins", "collects", "gathers", "earns", "obtains", "acquires", "inherits", "discovers", "orders", "purchases", "is given", "is handed", "is sent", "picks up", "comes across", "brings home", "fetches", "unpacks", "carries in"),
+    "gains": ("buys", "finds", "receives", "wins", "collects", "gathers", "earns", "obtains", "acquires", "inherits", "discovers", "purchases", "is given", "is handed", "is sent", "is awarded", "picks up", "brings home", "fetches", "unpacks", "carries in", "gets"),
     "more": ("more", "additional", "extra", "further", "new", "brand new"),
     "arrive": ("arrive", "turn up", "are delivered", "come by post", "join the others", "show up", "are brought in", "come in", "are dropped off", "are unloaded", "are found"),
-    "loses": ("sells", "loses", "gives away", "donates", "drops", "throws away", "breaks", "misplaces", "parts with", "hands over", "is robbed of", "gets rid of", "destroys", "wastes", "leaves behind", "ruins", "smashes", "forgets", "uses up", "sends away", "discards", "crushes"),
-    "of the": ("of the", "of {their}", "of those", "of these", "of {their} own", "of the remaining"),
-    "vanish": ("vanish", "disappear", "are stolen", "go missing", "fall apart", "are thrown out", "get lost", "are carried off", "are given up", "are sold", "are taken away", "get broken"),
-    "trades": ("trades", "exchanges", "swaps", "barters", "gives back", "hands back", "takes back", "returns"),
+    "loses": ("sells", "loses", "gives away", "donates", "throws away", "misplaces", "parts with", "hands over", "is robbed of", "gets rid of", "destroys", "wastes", "leaves behind", "uses up", "sends away", "discards", "gives up", "hands out", "passes on", "gambles away", "ships off", "sacrifices"),
+    "of the": ("of the", "of {their}", "of those", "of these", "of {their} own"),
+    "vanish": ("vanish", "disappear", "are stolen", "go missing", "are thrown out", "get lost", "are carried off", "are sold", "are taken away", "are used up", "are destroyed", "are confiscated"),
+    "trades": ("trades", "exchanges", "swaps", "barters", "gives back", "hands back", "returns", "turns in"),
     "each": ("each", "every", "every single", "each and every"),
-    "kind": ("large", "small", "pretty", "plain", "heavy", "light", "simple", "ordinary"),
-    "gives": ("gives", "offers", "brings", "hands", "sends", "passes", "lends", "mails"),
-    "stock": ("stock", "supply", "collection", "store", "pile", "quantity", "assortment", "hoard"),
+    "smaller": ("smaller", "cheaper", "simpler", "plainer", "lighter", "shorter", "thinner", "older"),
+    "gives": ("gives", "hands", "sends", "brings", "passes", "mails"),
+    "stock": ("stock", "supply", "collection", "store", "pile", "quantity", "stash", "hoard"),
     "grows": ("grows", "swells", "expands", "climbs", "jumps", "increases", "soars", "shoots up"),
-    "old": ("old", "former", "earlier", "original", "first", "previous"),
-    "splits": ("splits", "shares", "deals out", "distributes", "hands round", "spreads", "doles out", "parcels out", "portions out", "separates", "allots", "passes round"),
+    "old": ("old", "former", "previous", "current", "present", "prior"),
+    "splits": ("splits", "sorts", "separates", "distributes", "places", "spreads", "portions", "deals", "parcels", "packs"),
     "evenly": ("evenly", "equally", "fairly", "in equal parts", "in equal shares", "in fair shares"),
-    "friends": ("friends", "neighbours", "cousins", "boxes", "baskets", "tables", "teams", "drawers", "jars", "classmates", "players", "bags", "shelves", "rooms", "children", "helpers"),
-    "makes": ("makes", "forms", "prepares", "lays out", "arranges", "builds", "packs", "sets up"),
-    "equal": ("equal", "even", "identical", "matching", "uniform", "fair"),
-    "piles": ("parts", "groups", "heaps", "stacks", "bundles", "batches", "sets", "portions"),
-    "keeps one share": ("keeps one share", "retains a single portion", "takes home one part", "holds on to just one pile", "is left with only one batch", "saves a single heap", "walks away with one group", "has just one stack left"),
-    "aside": (" while {friend} watches", ", as {friend} had expected", ", and {friend} hears about it", ", to the surprise of {friend}", ", just as planned", ", and {friend} writes it down", ", because {friend} asked for it", ", as so often", ", and nobody complains", ", as the two friends had agreed"),
+    "boxes": ("boxes", "baskets", "drawers", "jars", "bags", "trays", "crates", "bins", "chests", "cartons", "tins", "sacks"),
+    "makes": ("makes", "forms", "prepares", "lays out", "arranges", "builds", "assembles", "sets up"),
+    "equal": ("equal", "identical", "matching", "uniform", "equally large"),
+    "heaps": ("heaps", "groups", "stacks", "bundles", "batches", "rows", "clusters", "lots"),
+    "keeps only one": ("keeps only one", "takes home just one", "holds on to a single one", "saves only one", "is left with just one", "retains a single one", "walks away with only one", "keeps back a single one"),
+    "aside": (" while {friend} watches", ", as {friend} had expected", ", and {friend} hears about it", ", to the surprise of {friend}", ", and {friend} writes it down", ", and nobody complains", ", as so often", ", which {friend} notices at once", ", and {friend} is told", " before {friend} comes by"),
 }
-"""Fillers of a slot, any of which fits. A testbed deals them out: no two of its roles have one in common."""
+"""Fillers of a slot, any of which fits. A testbed deals them out: but for NEUTRAL ones, no two roles share a filler."""
 
 SLOT = re.compile(r"<([^>]+)>")
 """Where a pattern takes a filler."""
 
-NEUTRAL = ("kind", "aside")
+NEUTRAL = ("aside",)
 """Slots that tell nothing about the operation; every role has all of their fillers."""
 
 NONSENSE: tuple[str, ...] = tuple(

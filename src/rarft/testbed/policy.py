@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
-SYMBOLS = (*"+-*/=.,:?'", "\\boxed{", "}", "Problem", "Solution")
+SYMBOLS = (*"+-*/=.,:?'", "\\boxed{", "}", "Problem", "Solution", "Work", "out")
 
 INITIAL_STD = 0.06  # the usual 0.02 is for models ten times as wide; here it takes twice the steps
 

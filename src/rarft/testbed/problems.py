@@ -42,9 +42,8 @@ LINKS = ("", "then ", "later ", "next ", "after lunch, ", "the day after, ", "in
 QUESTIONS = (
     "How many does {who} have in the end?",
     "What number does {who} end up with?",
-    "How many are there now?",
-    "Work out the final count.",
     "How many does {they} have now?",
+    "How many are {theirs} now?",
 )
 DISTRACTORS = (
     "It is a sunny day with {n} degrees outside.",
