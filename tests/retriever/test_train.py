@@ -169,7 +169,7 @@ def test_near_duplicates_stay_on_one_side() -> None:
 
 
 def test_graded_problems_without_a_relevant_trace_are_trained_on_but_not_held_out() -> None:
-    words = "apple bridge candle drum engine feather guitar hammer island jacket".split()
+    words = ["apple", "bridge", "candle", "drum", "engine", "feather", "guitar", "hammer", "island", "jacket"]
     problems = [Problem(str(i), f"{word} {word}s and the {word} of {word}", "1") for i, word in enumerate(words)]
     of = np.repeat(np.arange(10), 2)
     relevant = of < 4  # 0 to 3 have relevant traces; 9 has no two different scores
