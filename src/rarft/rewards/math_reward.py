@@ -29,6 +29,8 @@ MAX_OPERATORS = 40
 identical to it. Of 17,854 gold answers of GSM8K, MATH, AMC and AIME none has more than 16."""
 
 _OPERATOR = re.compile(r"\\(?!left|right|text|mathrm)[a-zA-Z]+|[-+*/^=<>|%!]")
+_UNKNOWNS = re.compile(r"(?<![\\A-Za-z])[xyz]+(?![A-Za-z])")
+_RELATION = re.compile(r"[=<>]|\\(?:[lg](?:eq?|t)|neq?|in|approx|to|mapsto)(?![a-zA-Z])")
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,|\\!)\s*(?=[0-9]{3}(?![0-9]))")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 _NUMBER = re.compile(r"(?:\\?\$\s*)?([-+]?)([0-9]+|[0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]+)?")
@@ -124,6 +126,11 @@ def choice(text: str) -> str | None:
     return match.group(1)
 
 
+def _unknowns(text: str) -> set[str]:
+    """Which of x, y and z occur as variables. With one that the gold answer has not, no side of an answer is right."""
+    return {letter for run in _UNKNOWNS.findall(text) for letter in run}
+
+
 def _depth(text: str) -> int:
     deepest = depth = 0
     for character in text:
@@ -162,6 +169,9 @@ class MathReward(Reward):
         if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
             return 1.0
         if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > max(MAX_DEPTH, _depth(expected)):
+            return 0.0
+        known = _unknowns(expected)
+        if all(_unknowns(side) - known for side in _RELATION.split(given)):
             return 0.0
         if len(_OPERATOR.findall(given)) > max(MAX_OPERATORS, 3 * len(_OPERATOR.findall(expected))):
             return 0.0
