@@ -128,7 +128,7 @@ def choice(text: str) -> str | None:
 
 def _unknowns(text: str) -> set[str]:
     """Which of x, y and z occur as variables. With one that the gold answer has not, no side of an answer is right."""
-    return {letter for run in _UNKNOWNS.findall(text) for letter in run}
+    return set("".join(_UNKNOWNS.findall(text)))
 
 
 def _depth(text: str) -> int:
@@ -168,7 +168,8 @@ class MathReward(Reward):
             return 0.0
         if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
             return 1.0
-        if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > max(MAX_DEPTH, _depth(expected)):
+        deepest = max(MAX_DEPTH, _depth(expected))
+        if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > deepest or given.count("|") > 2 * deepest:
             return 0.0
         known = _unknowns(expected)
         if all(_unknowns(side) - known for side in _RELATION.split(given)):
