@@ -194,13 +194,17 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         }  # fmt: skip
         found["update"].append(row)
         show("update ", row)
-    for p, c, g in args.rollouts:
-        times = {name: [] for name in trainers}
-        for _ in range(args.repeats):
-            for name, trainer in trainers.items():
-                times[name].append(seconds(trainer, rollout, p, c, g))
-        found["rollout"].append(summary(p, c, g, times))
-        show("rollout", found["rollout"][-1])
+    rounds: list[dict[tuple[int, int, int], dict[str, float]]] = []
+    for _ in range(args.repeats):  # cells in turn too: how they compare with each other is a result
+        rounds.append(
+            {cell: {name: seconds(t, rollout, *cell) for name, t in trainers.items()} for cell in args.rollouts}
+        )
+    for cell in args.rollouts:
+        times = {name: [done[cell][name] for done in rounds] for name in trainers}
+        row = summary(*cell, times)
+        row["ours_to_first"] = statistics.median(done[cell]["ours"] / done[args.rollouts[0]]["ours"] for done in rounds)
+        found["rollout"].append(row)
+        show("rollout", row)
     if args.largest:
         for p, c in ((2048, 512), (4096, 512)):
             row = {"P": p, "C": c} | {name: largest_group(trainer, p, c) for name, trainer in trainers.items()}
@@ -225,6 +229,8 @@ def show(what: str, row: dict[str, Any]) -> None:
     text += f"{row['speedup']:.2f}x ({row['speedup_low']:.2f}-{row['speedup_high']:.2f})"
     if "trl_mib" in row:
         text += f"  peak {row['trl_mib']:6.0f} / {row['ours_mib']:6.0f} MiB ({row['memory_ratio']:.2f})"
+    if "ours_to_first" in row:
+        text += f"  ours {row['ours_to_first']:.2f} times that of the first cell"
     print(text, flush=True)
 
 

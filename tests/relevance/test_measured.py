@@ -17,7 +17,7 @@ from rarft.artifacts import read_manifest
 from rarft.errors import InputError
 from rarft.models.loading import load_policy
 from rarft.models.prompts import PromptConfig, render_prompt
-from rarft.relevance import likelihood
+from rarft.relevance import likelihood, pass_rate
 from rarft.relevance.label import LabelConfig, label
 from rarft.relevance.likelihood import best_split, calibrated_threshold
 from rarft.relevance.pass_rate import difference_interval, probability_better, wilson
@@ -105,25 +105,31 @@ def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy:
         assert row["relevant"] == (row["score"] > 0) and row["labeler"] == "likelihood"
 
 
-def test_likelihood_goes_on_where_it_was_killed(tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likelihood, "UNIT_PAIRS", 7)
-    config = LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test")
+@pytest.mark.parametrize("labeler", ["likelihood", "pass-rate"])
+def test_goes_on_where_it_was_killed(
+    tmp_path: Path, policy: str, labeler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "CHARACTERS_PER_TOKEN", 0)  # a problem a unit, as it is with batches of 16 samples
+    sampling = {"samples": 8, "base_samples": 16, "max_new_tokens": 4, "batch_size": 16}
+    config = LabelConfig.parse(values(tmp_path, policy, labeler=labeler, pass_rate=sampling), "test")
     whole = label(config, tmp_path / "whole")
-    score, calls = likelihood.Scorer.score, []
+    worker, name = (likelihood.Scorer, "score") if labeler == "likelihood" else (pass_rate.Sampler, "count")
+    compute, calls = getattr(worker, name), []
 
     def fail_at_the_third(self: Any, unit: Any) -> Any:
-        calls.append(len(unit))
+        calls.append(unit[0].problem.id)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return score(self, unit)
+        return compute(self, unit)
 
-    monkeypatch.setattr(likelihood.Scorer, "score", fail_at_the_third)
+    monkeypatch.setattr(worker, name, fail_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         label(config, tmp_path / "broken")
     broken = label(config, tmp_path / "broken")
-    assert calls == [7, 7, 7, 7, 7, 7, 1]  # of 36 pairs, the first 14 are not scored again
+    assert calls == ["p0", "p1", "p2", "p2", "p3", "p4", "p5"]  # the first two are not computed again
     assert (broken / "labels.parquet").read_bytes() == (whole / "labels.parquet").read_bytes()
-    assert read_manifest(broken)["ledger"]["tokens_in"] == read_manifest(whole)["ledger"]["tokens_in"]
+    ledgers = [read_manifest(folder)["ledger"] for folder in (broken, whole)]
+    assert all(ledgers[0][count] == ledgers[1][count] for count in ("tokens_in", "tokens_out"))
 
 
 def test_a_prompt_longer_than_the_model_takes_is_told(tmp_path: Path, policy: str) -> None:

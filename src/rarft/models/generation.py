@@ -334,6 +334,7 @@ class GroupedCache(DynamicCache):
         self.layers = [_GroupedLayer(layer.keys, layer.values, repeats) for layer in prompts.layers]
         self.layer_class_to_replicate = None
         self.prompt_mask = prompt_mask.bool()
+        self.padded = not bool(self.prompt_mask.all())
         self.repeats = repeats
 
     def select(self, keep: _Keep) -> None:
@@ -398,24 +399,28 @@ def grouped_attention(
     on_own = (query.view(rows, kv_heads, per_kv, dim) @ key.to(query.dtype).transpose(-1, -2)).float()
     if softcap is not None:
         on_prompt, on_own = (softcap * torch.tanh(s / softcap) for s in (on_prompt, on_own))
-    seen = cache.prompt_mask[:, None, None, :]
+    seen = cache.prompt_mask[:, None, None, :] if cache.padded else None
     if sliding_window is not None:
         oldest = length + key.size(-2) - sliding_window  # first visible place, counted over prompt and own tokens
-        seen = seen & (torch.arange(length, device=query.device) >= oldest)
+        if oldest > 0:
+            in_window = torch.arange(length, device=query.device) >= oldest
+            seen = in_window if seen is None else seen & in_window
         if oldest > length:
             on_own[..., : oldest - length] = -torch.inf
-    on_prompt = on_prompt.masked_fill(~seen, -torch.inf)
-    # one softmax over both parts, each in its own layout
-    on_prompt = on_prompt.view(n, kv_heads, g, per_kv, length)
-    on_own = on_own.view(n, g, kv_heads, per_kv, -1).transpose(1, 2)
-    top = torch.maximum(on_prompt.amax(-1, keepdim=True), on_own.amax(-1, keepdim=True))
-    on_prompt, on_own = (on_prompt - top).exp_(), (on_own - top).exp_()
-    total = on_prompt.sum(-1, keepdim=True) + on_own.sum(-1, keepdim=True)
+    if seen is not None:
+        on_prompt = on_prompt.masked_fill_(~seen, -torch.inf)
+    # one softmax over both parts: (N, kv, G, per_kv, P + t)
+    logits = [
+        on_prompt.view(n, kv_heads, g, per_kv, length),
+        on_own.view(n, g, kv_heads, per_kv, -1).transpose(1, 2),
+    ]
     if s_aux is not None:  # attention sinks: a logit per head that takes weight and adds nothing
-        total = total + (s_aux.float().view(1, kv_heads, 1, per_kv, 1) - top).exp()
-    dtype = value.dtype
-    from_prompt = (on_prompt / total).to(dtype).view(n, kv_heads, g * per_kv, length) @ layer.prompt_values.to(dtype)
-    own = (on_own / total).transpose(1, 2).reshape(rows, kv_heads, per_kv, -1).to(dtype) @ value
+        logits.append(s_aux.float().view(1, kv_heads, 1, per_kv, 1).expand(n, -1, g, -1, -1))
+    weights = torch.cat(logits, -1).softmax(-1).to(value.dtype)
+    to_own = weights[..., length : length + key.size(-2)].transpose(1, 2).reshape(rows, kv_heads, per_kv, -1)
+    own = to_own @ value
+    weights = weights[..., :length].reshape(n, kv_heads, g * per_kv, length)
+    from_prompt = weights @ layer.prompt_values.to(value.dtype)
     out = from_prompt.view(n, kv_heads, g, per_kv, -1).transpose(1, 2).reshape(rows, heads, -1)
     return (out + own.view(rows, heads, -1)).unsqueeze(1), None
 

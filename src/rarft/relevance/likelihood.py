@@ -10,7 +10,7 @@ Both texts of a pair continue one prompt, which runs once; the prompt without a 
 out: sampling. The likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,13 +19,13 @@ from rarft.config import Config
 from rarft.data import Problem, Trace
 from rarft.data.dedupe import normalise
 from rarft.errors import InputError
-from rarft.models.answers import AppendLog
 from rarft.models.prompts import PromptConfig
-from rarft.progress import log, track
+from rarft.progress import log
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labels import Label, read_labels
+from rarft.relevance.units import in_units
 
-UNIT_PAIRS, UNIT_CHARACTERS = 1024, 128_000
+CHARACTERS_PER_TOKEN = 2  # fewer than there are, so that a unit fits one batch
 HELD_OUT_SHARE, HELD_OUT_LEAST = 0.1, 200
 
 
@@ -103,46 +103,29 @@ def _score_all(
     work: Work,
     scratch: Path,
 ) -> list[Scored]:
-    """Score every pair, a unit at a time; units that the log has are not computed again."""
+    """Score every pair; those that an earlier run has scored are not computed again."""
+    scorer: Scorer | None = None
+
+    def compute(unit: list[Pair]) -> dict[str, Any]:
+        nonlocal scorer
+        scorer = scorer or Scorer(model_name, config, prompt, traces)
+        found, tokens = scorer.score(unit)
+        return {"scores": found, "tokens": tokens}
+
+    units = in_units(
+        pairs,
+        compute,
+        scratch / "likelihood.jsonl",
+        cost=lambda group: sum(len(p.question) + len(t.problem) + len(t.solution) for p, t in group),
+        enough=CHARACTERS_PER_TOKEN * config.batch_tokens,
+        what="scoring",
+        total=total,
+    )
     scores: list[Scored] = []
-    done = AppendLog(scratch / "likelihood.jsonl")
-    logged = list(done.rows())
-    scorer: Any = None
-    ticker: Any = track(iter(int, 1), "scoring", total=total, done=sum(len(row["scores"]) for row in logged))
-    try:
-        for number, unit in enumerate(_units(pairs)):
-            if number < len(logged):
-                row = logged[number]
-                if row["first"] != f"{unit[0].problem.id} {unit[0].trace.id}" or len(row["scores"]) != len(unit):
-                    raise InputError(f"{done.path}: holds scores of other pairs; delete it to begin afresh")
-            else:
-                if scorer is None:
-                    scorer = Scorer(model_name, config, prompt, traces)
-                found, tokens = scorer.score(unit)
-                row = {"first": f"{unit[0].problem.id} {unit[0].trace.id}", "scores": found, "tokens": tokens}
-                done.append(row)
-                for _ in unit:
-                    next(ticker)
-            scores += [Scored(*gains) for gains in row["scores"]]
-            work.ledger.add(tokens_in=row["tokens"])
-    finally:
-        ticker.close()
-        done.close()
+    for _, row in units:
+        scores += [Scored(*gains) for gains in row["scores"]]
+        work.ledger.add(tokens_in=row["tokens"])
     return scores
-
-
-def _units(pairs: Iterable[Pair]) -> Iterator[list[Pair]]:
-    """Pairs in groups that are computed, and lost by a kill, together."""
-    unit: list[Pair] = []
-    characters = 0
-    for pair in pairs:
-        unit.append(pair)
-        characters += len(pair.problem.question) + len(pair.trace.problem) + len(pair.trace.solution)
-        if len(unit) == UNIT_PAIRS or characters > UNIT_CHARACTERS:
-            yield unit
-            unit, characters = [], 0
-    if unit:
-        yield unit
 
 
 class Scorer:

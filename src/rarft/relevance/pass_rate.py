@@ -8,8 +8,7 @@ having uniform priors. Left out: spending more samples on the close pairs.
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,10 @@ from rarft.artifacts import Work
 from rarft.config import Config
 from rarft.data import Problem, Trace
 from rarft.errors import InputError
-from rarft.models.answers import AppendLog
 from rarft.models.prompts import PromptConfig
-from rarft.progress import track
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labels import Label
-
-UNIT_ROLLOUTS = 512
+from rarft.relevance.units import in_units
 
 
 class PassRateConfig(Config):
@@ -66,44 +62,26 @@ def pass_rate_label(
     """
     if config.samples < 1 or config.base_samples < 1 or not 0.5 <= config.confidence < 1:
         raise InputError("pass-rate needs samples and base-samples of 1 or more, and confidence from 0.5 to below 1")
-    done = AppendLog(scratch / "pass_rate.jsonl")
-    logged = list(done.rows())
     sampler: Sampler | None = None
-    ticker: Any = track(iter(int, 1), "sampling", total=total, done=sum(len(row["right"]) for row in logged))
-    try:
-        for number, unit in enumerate(_units(pairs, config)):
-            name = f"{unit[0].problem.id} {unit[0].trace.id}"
-            if number < len(logged):
-                row = logged[number]
-                if row["first"] != name or len(row["right"]) != len(unit):
-                    raise InputError(f"{done.path}: holds counts of other pairs; delete it to begin afresh")
-            else:
-                sampler = sampler or Sampler(model, config, prompt, seed)
-                row = {"first": name, **sampler.count(unit)}
-                done.append(row)
-                for _ in unit:
-                    next(ticker)
-            work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
-            for pair, right in zip(unit, row["right"], strict=True):
-                write(_label(pair, right, row["base"][pair.problem.id], config))
-    finally:
-        ticker.close()
-        done.close()
 
+    def count(unit: list[Pair]) -> dict[str, Any]:
+        nonlocal sampler
+        sampler = sampler or Sampler(model, config, prompt, seed)
+        return sampler.count(unit)
 
-def _units(pairs: Iterable[Pair], config: PassRateConfig) -> Iterator[list[Pair]]:
-    """Whole problems, in groups that are sampled, and lost by a kill, together."""
-    unit: list[Pair] = []
-    rollouts = 0
-    for _, group in groupby(pairs, key=lambda pair: pair.problem.id):
-        of_one = list(group)
-        unit += of_one
-        rollouts += config.base_samples + len(of_one) * config.samples
-        if rollouts >= UNIT_ROLLOUTS:
-            yield unit
-            unit, rollouts = [], 0
-    if unit:
-        yield unit
+    units = in_units(
+        pairs,
+        count,
+        scratch / "pass_rate.jsonl",
+        cost=lambda group: config.base_samples + len(group) * config.samples,
+        enough=config.batch_size,
+        what="sampling",
+        total=total,
+    )
+    for unit, row in units:
+        work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
+        for pair, right in zip(unit, row["right"], strict=True):
+            write(_label(pair, right, row["base"][pair.problem.id], config))
 
 
 class Sampler:
