@@ -1,12 +1,14 @@
 """Are labels measured benefit? Labels the same pairs in several ways and compares them with `rarft audit`.
 
-    # the testbed, whose true structures are known: oracle, likelihood, pass-rate of the quickstart's warmed-up policy
+    # the testbed, whose true structures are known: oracle, likelihood and pass-rate of the quickstart's warmed-up
+    # policy, and a judge for the first problems
     rarft run recipes/quickstart.yaml --until warmup
-    python benchmarks/label_audit.py testbed --quickstart runs/quickstart --output runs/audit-testbed
-    # real problems: likelihood, pass-rate, and a judge (the same model behind `transformers serve`, or any server)
+    python benchmarks/label_audit.py testbed --quickstart runs/quickstart --judge-model M --output runs/audit-testbed
+    # real problems: likelihood, pass-rate, and a judge
     python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --output runs/audit-gsm8k
 
-Every part is a stage: started again, it goes on where it was. The results are in OUTPUT/audit/audit.md.
+The judge is `--judge-model` at `--judge-url`, or behind a `transformers serve` that is started for it. Every part is a
+stage: started again, it goes on where it was. The results are in OUTPUT/audit/audit.md.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,17 @@ def on_testbed(options: argparse.Namespace) -> None:
         "seed": options.seed,
     }
     sampling = {"samples": options.samples, "base_samples": 4 * options.samples, "max_new_tokens": 40}
-    runs = {
+    runs: dict[str, Any] = {
         "oracle": {"labeler": "oracle"},
         "pass-rate": {"labeler": "pass-rate", "pass_rate": sampling},
         "likelihood-answer": {"labeler": "likelihood", "likelihood": {"target": "answer"}},
         "likelihood-solution": {"labeler": "likelihood", "likelihood": {"target": "solution"}},
     }
-    compare(out, common | {"gold_solutions": str(bed / "train")}, runs)
+    common["gold_solutions"] = str(bed / "train")
+    if options.judge_model:
+        write_jsonl(out / "judged.jsonl", load_problems(common["problems"])[: options.judge_problems])
+        runs["judge"] = {"problems": str(out / "judged.jsonl")}
+    compare(out, common, runs, options)
 
 
 def on_problems(options: argparse.Namespace) -> None:
@@ -82,34 +88,36 @@ def on_problems(options: argparse.Namespace) -> None:
         "likelihood-solution": {"labeler": "likelihood", "likelihood": {"target": "solution"}},
         "pass-rate": {"labeler": "pass-rate", "pass_rate": sampling},
     }
-    with judge_server(options) as (url, model):
-        judge = {"base_url": url, "model": model, "concurrency": 4, "timeout": 600, "max_unjudged": 1.0}
-        runs["judge"] = {"labeler": "judge", "judge": judge | {"max_tokens": 96}}
-        compare(out, common, runs)
+    options.judge_model = options.judge_model or options.model
+    compare(out, common, runs | {"judge": {}}, options)
 
 
-def compare(out: Path, common: dict[str, Any], runs: dict[str, Any]) -> None:
-    """Label in every way, then audit; a judge that judged nothing is left out, and said so."""
+def compare(out: Path, common: dict[str, Any], runs: dict[str, Any], options: argparse.Namespace) -> None:
+    """Label in every way, then audit."""
     folders = []
     for name, changes in runs.items():
         started = time.monotonic()
-        folders.append(str(label(LabelConfig.parse(common | changes, name), out / name)))
+        with judge_server(options) if name == "judge" else nullcontext() as url:
+            if url:
+                judge = {"base_url": url, "model": options.judge_model, "concurrency": 4, "timeout": 600}
+                changes = changes | {"labeler": "judge", "judge": judge | {"max_tokens": 96, "max_unjudged": 1.0}}
+            folders.append(str(label(LabelConfig.parse(common | changes, name), out / name)))
         results = read_manifest(folders[-1])["results"]
         print(f"{name}: {time.monotonic() - started:.0f} s, {results}", flush=True)
     audit(AuditConfig(labels=folders), out / "audit", overwrite=True)
 
 
 @contextmanager
-def judge_server(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """The given server, or `transformers serve` with the policy's own weights while the block runs."""
+def judge_server(options: argparse.Namespace) -> Iterator[str]:
+    """URL of the given server, or of `transformers serve` with the judge's weights, which runs as long as the block."""
     if options.judge_url:
-        yield options.judge_url, options.judge_model
+        yield options.judge_url
         return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     transformers = str(Path(sys.executable).with_name("transformers"))
-    command = [transformers, "serve", options.model, "--host", "127.0.0.1", "--port", str(port)]
+    command = [transformers, "serve", options.judge_model, "--host", "127.0.0.1", "--port", str(port)]
     log = (options.output / "server.log").open("w")
     server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     try:
@@ -121,7 +129,7 @@ def judge_server(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
                 if server.poll() is not None:
                     raise SystemExit(f"transformers serve stopped; see {log.name}") from None
                 time.sleep(1)
-        yield f"http://127.0.0.1:{port}/v1", options.model
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.terminate()
         server.wait(30)
@@ -133,6 +141,7 @@ def main() -> None:
     parsers = parser.add_subparsers(required=True)
     bed = parsers.add_parser("testbed")
     bed.set_defaults(run=on_testbed, n_problems=60, per_problem=24, samples=16)
+    bed.add_argument("--judge-problems", type=int, default=12, help="how many of the problems the judge gets")
     bed.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"), help="run of recipes/quickstart.yaml")
     real = parsers.add_parser("problems")
     real.set_defaults(run=on_problems, n_problems=16, per_problem=4, samples=6)
@@ -140,13 +149,13 @@ def main() -> None:
         real.add_argument(f"--{name}", required=True)
     real.add_argument("--max-steps", type=int, help="only problems whose own solution has at most so many lines")
     real.add_argument("--max-new-tokens", type=int, default=256)
-    real.add_argument("--judge-url", help="an OpenAI-compatible server; by default one is started with MODEL")
-    real.add_argument("--judge-model")
     for sub in (bed, real):
         sub.add_argument("--output", type=Path, required=True)
         sub.add_argument("--n-problems", type=int)
         sub.add_argument("--per-problem", type=int)
         sub.add_argument("--samples", type=int, help="per pair; four times as many per problem without a trace")
+        sub.add_argument("--judge-model", help="testbed: no judge without it; problems: MODEL by default")
+        sub.add_argument("--judge-url", help="an OpenAI-compatible server; without it, one is started")
         sub.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.run(options)

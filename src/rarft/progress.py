@@ -18,28 +18,59 @@ def log(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, done: int = 0) -> Iterator[T]:
+class Progress:
+    """How far a piece of work is.
+
+    Args:
+        what: a word or two naming the work, such as "labelling".
+        total: number of items, the ones already done included.
+        done: items finished by an earlier, interrupted run.
+    """
+
+    def __init__(self, what: str, total: int | None = None, done: int = 0) -> None:
+        self.what, self.total, self.done, self.before = what, total, done, done
+        self.start = self.last = time.monotonic()
+        self.bar = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(desc=what, total=total, initial=done, file=sys.stderr, dynamic_ncols=True)
+
+    def advance(self, items: int = 1) -> None:
+        """So many more items are done."""
+        self.done += items
+        if self.bar is not None:
+            self.bar.update(items)
+            return
+        now = time.monotonic()
+        if now - self.last < LOG_EVERY_SECONDS:
+            return
+        self.last = now
+        of, left = "", ""
+        if self.total:
+            pace = (now - self.start) / (self.done - self.before)
+            of, left = f"/{self.total}", f", {format_seconds(pace * (self.total - self.done))} left"
+        log(f"{self.what}: {self.done}{of}{left}")
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yield `items`, showing how far we are.
 
     Args:
         items: what is worked through.
-        what: a word or two naming the work, such as "labelling".
-        total: number of items, the ones already done included; `done + len(items)` where that is known.
-        done: items finished by an earlier, interrupted run.
+        what: a word or two naming the work.
+        total: number of items, where they can't be counted.
     """
-    if total is None and isinstance(items, Sized):
-        total = done + len(items)
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, total=total, initial=done, file=sys.stderr, dynamic_ncols=True)
-        return
-    start = last = time.monotonic()
-    for count, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last >= LOG_EVERY_SECONDS:
-            last = now
-            left = f", {format_seconds((now - start) / count * (total - done - count))} left" if total else ""
-            log(f"{what}: {done + count}{f'/{total}' if total else ''}{left}")
+    progress = Progress(what, len(items) if total is None and isinstance(items, Sized) else total)
+    try:
+        for item in items:
+            yield item
+            progress.advance()
+    finally:
+        progress.close()
 
 
 def format_seconds(seconds: float) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from rarft.errors import InputError
 from rarft.models.client import ChatClient, LimitReached, Message, ServerConfig, Unanswered
-from rarft.progress import log, track
+from rarft.progress import Progress, log
 
 T = TypeVar("T")
 WINDOW = 4096
@@ -143,7 +143,7 @@ class _Asker(Generic[T]):
         self.server, self.name, self.what, self.total = server, name, what, total
         self.max_unusable = max_unusable
         self.log = AppendLog(log_file)
-        self.ticker: Any = None
+        self.progress: Progress
         self.totals = Totals()
         self.head = 0
         """Index of the first item whose answer has not been handed on."""
@@ -188,7 +188,7 @@ class _Asker(Generic[T]):
         return None
 
     async def _ask_the_rest(self, first: tuple[int, T]) -> None:
-        self.ticker = track(iter(int, 1), self.what, total=self.total, done=self.totals.answers)
+        self.progress = Progress(self.what, self.total, self.totals.answers)
         async with ChatClient(self.server, self.name) as client:
             client.calls = self.totals.calls
             client.tokens_in, client.tokens_out = self.totals.tokens_in, self.totals.tokens_out
@@ -205,7 +205,7 @@ class _Asker(Generic[T]):
             finally:
                 self.totals.calls = client.calls
                 self.totals.tokens_in, self.totals.tokens_out = client.tokens_in, client.tokens_out
-                self.ticker.close()
+                self.progress.close()
         if self.limit is not None:
             of = f" of {self.total}" if self.total else ""
             raise LimitReached(
@@ -252,7 +252,7 @@ class _Asker(Generic[T]):
         result = Answer(value, kept, tokens_in, tokens_out, calls)
         self.log.append(_row(index, self.key(item), result))
         self._take(index, item, result)
-        next(self.ticker)
+        self.progress.advance()
         self._check_share(final=False)
 
     def _take(self, index: int, item: T, answer: Answer) -> None:

@@ -16,7 +16,7 @@ from trl.models import unwrap_model_for_generation
 from rarft.data import Problem
 from rarft.errors import InputError
 from rarft.models.generation import generate
-from rarft.progress import log, track
+from rarft.progress import Progress, log
 from rarft.rewards import Verdict, verify
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Monitor(TrainerCallback):
         self.constant = 0
         self.started = time.monotonic()
         self.trainer: Any = None
-        self.bar: Any = None
+        self.progress: Progress | None = None
 
     def watch(self, trainer: Any) -> None:
         """Take the place of the trainer's own printing."""
@@ -113,8 +113,7 @@ class Monitor(TrainerCallback):
         if state.global_step == 0:
             self._evaluate(0)
         if self.writes:
-            self.bar = track(range(state.max_steps), "training", state.max_steps, state.global_step)
-            next(self.bar, None)
+            self.progress = Progress("training", state.max_steps, state.global_step)
         self.started = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -132,13 +131,13 @@ class Monitor(TrainerCallback):
         every = self.job.config.eval_every
         if state.global_step == state.max_steps or (every and state.global_step % every == 0):
             self._evaluate(state.global_step)
-        if self.bar is not None:
-            next(self.bar, None)
+        if self.progress is not None:
+            self.progress.advance()
 
     def finish(self) -> None:
         """After the last step: add up what all processes computed."""
-        if self.bar is not None:
-            self.bar.close()
+        if self.progress is not None:
+            self.progress.close()
         trainer = self.trainer
         if self.job.targets:
             self.tokens_in = int(trainer._total_train_tokens)

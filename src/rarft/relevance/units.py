@@ -11,7 +11,7 @@ from typing import Any
 
 from rarft.errors import InputError
 from rarft.models.answers import AppendLog
-from rarft.progress import track
+from rarft.progress import Progress
 from rarft.relevance.candidates import Pair
 
 
@@ -40,7 +40,7 @@ def in_units(
     """
     log = AppendLog(file)
     logged = list(log.rows())
-    ticker = track(iter(int, 1), what, total=total, done=sum(row["n_pairs"] for row in logged))
+    progress = Progress(what, total, done=sum(row["n_pairs"] for row in logged))
     try:
         for number, unit in enumerate(_units(pairs, cost, enough)):
             name = {"first": f"{unit[0].problem.id} {unit[0].trace.id}", "n_pairs": len(unit)}
@@ -49,14 +49,12 @@ def in_units(
                 if not name.items() <= row.items():
                     raise InputError(f"{file}: holds work on other pairs; delete it to begin afresh")
             else:
-                if number == len(logged):
-                    next(ticker)  # its clock runs from here
                 row = name | compute(unit)
                 log.append(row)
-                for _ in unit:
-                    next(ticker)
+                progress.advance(len(unit))
             yield unit, row
     finally:
+        progress.close()
         log.close()
 
 
