@@ -1,12 +1,13 @@
 """How good the retriever is, on labels whose truth does not come from us or is known: CHAMP, the testbed, any labels.
 
     python benchmarks/retrieval/quality.py champ --champ v0.json            # 270 competition problems, cross-validated
-    python benchmarks/retrieval/quality.py testbed                          # structure x surface, unseen surfaces
+    python benchmarks/retrieval/quality.py testbed --bed runs/quickstart/testbed   # unseen surfaces, oracle as truth
     python benchmarks/retrieval/quality.py labels --problems P --traces T --labels L     # cross-validated
 
 CHAMP (Mao et al., 2024): people annotated the concepts of each problem; a trace is relevant where it shares one. Its
 file is `v0.json` of the package champ-dataset. Every fold trains on the pairs among its training problems only, and
-ranks all other problems' solutions for its held-out problems. Prints one table per arm; `--out` keeps it as JSON.
+ranks all other problems' solutions for its held-out problems. On the testbed an arm trains on the oracle's labels, or
+on `--labels`, and is judged by the oracle's. Prints a table with a row per arm; `--out` keeps it as JSON.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import random
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from rarft.retriever.metrics import score_rankings
 from rarft.retriever.similar import near_duplicate_groups
 from rarft.retriever.train import TrainRetrieverConfig, train_retriever
 
-PAPER = {"multi": {"type": "multi-vector"}, "single": {"type": "single-vector"}}
+UNTUNED = ["late interaction:", "single vector:type=single-vector"]
 
 
 def main() -> None:
@@ -39,15 +41,17 @@ def main() -> None:
     parser.add_argument("--base-model", default="minilm")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--per-problem", type=int, default=0, help="testbed: labelled traces per problem; 0: all")
-    parser.add_argument("--n-train", type=int, default=800, help="testbed: training problems")
+    parser.add_argument("--bed", type=Path, default=Path("runs/quickstart/testbed"), help="testbed: its folder")
     parser.add_argument(
         "--arm", action="append", default=[], help="name:field=value,field=value of the training config"
     )
     parser.add_argument("--set", default="", help="field=value,... for every arm")
-    parser.add_argument("--untuned", default="both", help="comma-separated parts for the untuned rows")
+    parser.add_argument(
+        "--untuned", action="append", help="name:field=value,... of an untuned row: part, trace_tokens, pool, type"
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    arms = {name: parse(values) for name, _, values in (arm.partition(":") for arm in args.arm)}
+    arms = named(args.arm)
     with tempfile.TemporaryDirectory() as folder:
         result = {"champ": champ, "testbed": testbed, "labels": labels}[args.data](args, arms, Path(folder))
     print(format_table(result))
@@ -58,6 +62,10 @@ def main() -> None:
 
 def parse(text: str) -> dict[str, str]:
     return dict(item.split("=", 1) for item in text.split(",") if item)
+
+
+def named(arms: list[str]) -> dict[str, dict[str, str]]:
+    return {name: parse(values) for name, _, values in (arm.partition(":") for arm in arms)}
 
 
 def champ(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
@@ -112,17 +120,14 @@ def cross_validate(
             config = training(args, values, folder, file, held_out=0.0)
             model = train_retriever(config, folder / f"{name}-{fold}")
             cost.setdefault(name, []).append(read_manifest(model)["ledger"]["wall_seconds"])
-            rank(args, rankings, name, str(model), {}, problems, traces, all_labels, ids)
+            rank(args, rankings, name, str(model), problems, traces, all_labels, ids)
     everyone = np.arange(len(problems))
     baselines(args, rankings, problems, traces, all_labels, everyone)
     return table(rankings, all_labels, everyone, problems, traces, cost)
 
 
 def testbed(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
-    from rarft.testbed.stage import TestbedConfig
-    from rarft.testbed.stage import testbed as make
-
-    bed = make(TestbedConfig(n_warmup=100, n_train=args.n_train), folder / "bed")
+    bed = args.bed
     problems = load_problems(str(bed / "train"))
     evaluation = load_problems(str(bed / "eval"))
     traces = load_traces(str(bed / "corpus"))
@@ -137,7 +142,7 @@ def testbed(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
 
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
-    file = write(folder / "labels.jsonl", oracle(problems, args.per_problem))
+    file = args.labels or write(folder / "labels.jsonl", oracle(problems, args.per_problem))
     truth = read_labels(write(folder / "truth.jsonl", oracle(evaluation, 0)), evaluation, traces)
     everyone = np.arange(len(evaluation))
     rankings: dict[str, dict] = {}
@@ -147,7 +152,7 @@ def testbed(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
         model = train_retriever(config, folder / name)
         cost[name] = [read_manifest(model)["ledger"]["wall_seconds"]]
         started = time.monotonic()
-        rank(args, rankings, name, str(model), {}, evaluation, traces, truth, everyone)
+        rank(args, rankings, name, str(model), evaluation, traces, truth, everyone)
         cost[name].append(time.monotonic() - started)
     baselines(args, rankings, evaluation, traces, truth, everyone)
     return table(rankings, truth, everyone, evaluation, traces, cost)
@@ -174,27 +179,21 @@ def write(path: Path, rows: list[dict]) -> str:
 def baselines(
     args: argparse.Namespace, rankings: dict, problems: list, traces: list, labels: object, ids: object
 ) -> None:
-    for part in args.untuned.split(","):
-        for name, kind in PAPER.items():
-            rank(
-                args,
-                rankings,
-                f"untuned {name}, {part}",
-                args.base_model,
-                {**kind, "part": part},
-                problems,
-                traces,
-                labels,
-                ids,
-            )
+    for name, values in named(args.untuned or UNTUNED).items():
+        rank(args, rankings, f"untuned, {name}", args.base_model, problems, traces, labels, ids, values)
     for name in ("bm25", "random"):
-        rank(args, rankings, name, name, {}, problems, traces, labels, ids)
+        rank(args, rankings, name, name, problems, traces, labels, ids)
 
 
-def rank(args, rankings, name, model, kind, problems, traces, labels, ids) -> None:  # type: ignore[no-untyped-def]
+def rank(args, rankings, name, model, problems, traces, labels, ids, changes=None) -> None:  # type: ignore[no-untyped-def]
     started = time.monotonic()
-    limits = {k: int(v) for k, v in parse(args.set).items() if k in ("query_tokens", "trace_tokens")}
-    retriever = model if model in ("bm25", "random") else load_encoder(model, **kind, **limits)
+    retriever = model
+    if model not in ("bm25", "random"):
+        values = {key: value for key, value in parse(args.set).items() if key in ("query_tokens", "trace_tokens")}
+        values |= changes or {}
+        pool = int(values.pop("pool", 1))
+        retriever = load_encoder(model, **{k: int(v) if v.isdigit() else v for k, v in values.items()})
+        retriever.encode_traces = partial(retriever.encode_traces, pool=pool)
     config = EvaluateRetrieverConfig(problems="-", traces="-", labels="-", retriever="-")
     rankings.setdefault(name, {}).update(rank_by(retriever, problems, traces, labels, ids, config))
     print(f"{name}: ranked {len(ids)} in {time.monotonic() - started:.1f}s", flush=True)

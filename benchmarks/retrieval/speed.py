@@ -7,13 +7,15 @@ orthogonal projection to 128 dimensions), and each synthetic trace is four runs 
 noise of a third of their length. Queries are real problems that are not among those traces, cut at 32 vectors. So
 encoding is not in the times; everything after it is. Measured per size: building (writing, clustering, assigning),
 disk, resident memory while searching, latency of single queries, and agreement with exact MaxSim; beside exact MaxSim
-and, with the mean of the token vectors, single-vector search. `--dry` shrinks everything for a quick look.
+and, with the mean of the token vectors, single-vector search. `--plaid PYTHON` adds PyLate's PLAID on the same vectors,
+see `plaid.py`. `--dry` shrinks everything for a quick look.
 """
 
 import argparse
 import json
 import resource
 import shutil
+import subprocess
 import tempfile
 import time
 from dataclasses import asdict
@@ -28,6 +30,7 @@ from rarft.retriever.index import INFO, Info, TraceIndex
 from rarft.retriever.maxsim import Packed, scores, top_traces
 
 TOKENS, DIM = 128, 128
+PLAID_MOST = 2_400  # on two cores it takes more than eight minutes to index 10,000
 
 
 class Made:
@@ -66,6 +69,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="10000,30000,100000")
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--native", type=int, default=0, help="also LanceDB's own IVF_PQ, at this many traces")
+    parser.add_argument("--plaid", help=f"a Python that has pylate: also PyLate's PLAID, up to {PLAID_MOST} traces")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--dry", action="store_true")
     args = parser.parse_args()
@@ -75,10 +79,12 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
-            rows += [measure(Path(folder) / str(size), size, Made(pool, queries, False), exact_too=True)]
-            rows += [measure(Path(folder) / f"{size}s", size, Made(pool, queries, True), exact_too=False)]
-            for row in rows[-2:]:
-                print(json.dumps(row), flush=True)
+            made = Made(pool, queries, False)
+            truth = exact(made, size)
+            rows.append(measure(Path(folder) / str(size), size, made, truth))
+            rows.append(measure(Path(folder) / f"{size}s", size, Made(pool, queries, True), []))
+            if args.plaid and size <= PLAID_MOST:
+                rows.append(plaid(Path(folder) / f"{size}p", size, made, truth, args.plaid))
         if args.native:
             rows += native(Path(folder) / "native", args.native, Made(pool, queries, False))
     if args.out:
@@ -98,8 +104,7 @@ def native(folder: Path, size: int, made: Made) -> list[dict]:
     index.table.create_index("vector", config=config)
     built = time.monotonic() - started
     asked = [str(i) for i in range(len(made.queries))][:20]
-    chunks = (made.encode_traces([Trace(str(i), "", "") for i in range(at, at + 500)]) for at in range(0, size, 500))
-    best, _ = top_traces(made.encode_problems(asked), chunks, 10)
+    best = exact(made, size)
     rows = []
     for refine in (None, 5, 20):
 
@@ -110,12 +115,8 @@ def native(folder: Path, size: int, made: Made) -> list[dict]:
             return list(found.to_arrow()["id"].to_pylist())
 
         row, found = clock(search, asked)
-        pairs = list(zip(found, best, strict=True))
         row |= {"traces": size, "search": f"multi-vector, IVF_PQ, refine {refine}", "index_s": built}
-        row |= {"r1_agreement": float(np.mean([a[0] == str(b[0]) for a, b in pairs]))}
-        row |= {"overlap_at_10": float(np.mean([len({*a} & {str(i) for i in b}) / 10 for a, b in pairs]))}
-        rows.append({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()})
-        print(json.dumps(rows[-1]), flush=True)
+        rows.append(shown(row | agreement(found, best)))
     return rows
 
 
@@ -126,7 +127,7 @@ def real_vectors(args: argparse.Namespace, n: int) -> tuple[np.ndarray, list[np.
     return pool, [vectors[:32] for vectors in encoder.encode_problems(asked)]
 
 
-def measure(folder: Path, size: int, made: Made, exact_too: bool) -> dict:
+def measure(folder: Path, size: int, made: Made, truth: list[list[str]]) -> dict:
     folder.mkdir()
     kind = "single-vector" if made.single else "multi-vector"
     # a single-vector index is exact at these sizes; the multi-vector one is made to use its lists
@@ -148,28 +149,52 @@ def measure(folder: Path, size: int, made: Made, exact_too: bool) -> dict:
     row |= {"index_s": built - written, "disk_gib": disk, "load_s": loaded - built}
     timed, found = clock(lambda q: [hit.trace_id for hit in index.search([q], 10)[0]], asked)
     row |= timed | {"rss_gib": resident()}
-    if exact_too:
-        row |= compare(index, made, asked, found, size)
+    if truth:
+        packed = Packed.of([made.vectors(i) for i in range(min(size, 10_000))])
+        one, _ = clock(lambda q: scores(made.encode_problems([q]), packed), asked[:12])
+        row |= agreement(found, truth)
+        row |= {"exact_p50_ms": one["p50_ms"] * size / len(packed), "exact_scaled_from": len(packed)}
     shutil.rmtree(folder)
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+    return shown(row)
 
 
-def compare(index: TraceIndex, made: Made, asked: list[str], found: list[list[str]], size: int) -> dict:
-    """Agreement with exact MaxSim over the stored vectors; and exact search's own latency, packed in memory."""
-    queries = made.encode_problems(asked)
-    chunks = (made.encode_traces([Trace(str(i), "", "") for i in range(at, min(size, at + 500))])
-              for at in range(0, size, 500))  # fmt: skip
-    best, _ = top_traces(queries, ([v.astype(np.float16) for v in chunk] for chunk in chunks), 10)
-    truth = [[str(i) for i in row] for row in best]
-    packed = Packed.of([made.vectors(i) for i in range(min(size, 10_000))])
-    one, _ = clock(lambda q: scores(made.encode_problems([q]), packed), asked[:12])
-    scale = size / len(packed)
+def plaid(folder: Path, size: int, made: Made, truth: list[list[str]], python: str) -> dict:
+    """PyLate's PLAID with its defaults, in a process of the environment that has it."""
+    folder.mkdir()
+    traces = np.lib.format.open_memmap(folder / "traces.npy", "w+", np.float16, (size, TOKENS, DIM))
+    for i in range(size):
+        traces[i] = made.vectors(i)
+    traces.flush()
+    np.save(folder / "queries.npy", np.stack(made.queries).astype(np.float16))
+    script = str(Path(__file__).with_name("plaid.py"))
+    done = subprocess.run([python, script, str(folder)], check=True, stdout=subprocess.PIPE, text=True)
+    row = json.loads(done.stdout.splitlines()[-1])
+    found = row.pop("found")
+    shutil.rmtree(folder)
+    return shown({"traces": size, "search": "multi-vector, PyLate's PLAID"} | row | agreement(found, truth))
+
+
+def exact(made: Made, size: int) -> list[list[str]]:
+    """The ten best traces of every query by exact MaxSim over the vectors as they are stored."""
+    ids = (range(at, min(size, at + 500)) for at in range(0, size, 500))
+    chunks = ([made.vectors(i).astype(np.float16) for i in rows] for rows in ids)
+    best, _ = top_traces(made.queries, chunks, 10)
+    return [[str(i) for i in row] for row in best]
+
+
+def agreement(found: list[list[str]], truth: list[list[str]]) -> dict[str, float]:
+    pairs = list(zip(found, truth, strict=False))
     return {
-        "r1_agreement": float(np.mean([a[0] == b[0] for a, b in zip(found, truth, strict=True)])),
-        "overlap_at_10": float(np.mean([len({*a} & {*b}) / 10 for a, b in zip(found, truth, strict=True)])),
-        "exact_p50_ms": one["p50_ms"] * scale,
-        "exact_scaled_from": len(packed),
+        "r1_agreement": float(np.mean([a[0] == b[0] for a, b in pairs])),
+        "overlap_at_10": float(np.mean([len({*a} & {*b}) / 10 for a, b in pairs])),
     }
+
+
+def shown(row: dict) -> dict:
+    """The row rounded, and printed."""
+    row = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def clock(search, asked: list[str]) -> tuple[dict, list]:  # type: ignore[no-untyped-def,type-arg]

@@ -78,7 +78,7 @@ def mean_logp(model: Any, prompt: list[int], target: list[int]) -> float:
     return float(logits.log_softmax(-1).gather(-1, torch.tensor(target).unsqueeze(-1)).mean())
 
 
-@pytest.mark.parametrize("target", ["answer", "solution", "auto"])
+@pytest.mark.parametrize("target", ["answer", "solution", "both", "auto"])
 def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy: str, target: str) -> None:
     from rarft.data import load_problems, load_traces
 
@@ -100,7 +100,7 @@ def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy:
                 render_prompt(tokenizer, problem.question, c, PromptConfig(instruction="")) for c in ([trace], [])
             ]
             gains.append(mean_logp(model, prompts[0], ids) - mean_logp(model, prompts[1], ids))
-        expected = {"answer": gains[0], "solution": gains[1], "auto": sum(gains) / 2}[target]
+        expected = {"answer": gains[0], "solution": gains[1], "both": sum(gains) / 2, "auto": gains[1]}[target]
         assert row["score"] == pytest.approx(expected, abs=1e-4)
         assert row["relevant"] == (row["score"] > 0) and row["labeler"] == "likelihood"
 
@@ -144,7 +144,15 @@ def test_best_split_parts_two_groups() -> None:
     rng = np.random.default_rng(0)
     two = np.concatenate([rng.normal(0, 0.1, 300), rng.normal(1, 0.1, 100)])
     assert 0.3 < best_split(two) < 0.7
-    assert best_split([2.0, 2.0]) == 2.0 and best_split([]) == 0.0
+    assert best_split([2.0, 2.0]) == 0.0 and best_split([]) == 0.0
+
+
+def test_without_a_threshold_the_gains_above_0_are_split(tmp_path: Path, policy: str) -> None:
+    folder = label(LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test"), tmp_path / "out")
+    scores = np.array([row["score"] for row in rows(folder)])
+    threshold = read_manifest(folder)["results"]["likelihood_threshold"]
+    assert (scores < 0).any() and threshold == best_split(scores[scores > 0]) > 0
+    assert [row["relevant"] for row in rows(folder)] == list(scores > threshold)
 
 
 def test_calibration_finds_the_threshold_and_checks_it_on_other_pairs() -> None:

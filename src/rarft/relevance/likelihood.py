@@ -5,7 +5,7 @@ For a problem q with gold answer a and a trace c, the gain is
     log P_M(a | q, c) / |a|  -  log P_M(a | q) / |a|
 
 in nats per token, with a written as the policy has to write it, `\boxed{a}`; likewise for the gold solution where there
-is one (a column `solution` of the problem, or a trace of the very same problem). The score is the mean of the gains.
+is one (a column `solution` of the problem, or a trace of the very same problem), which is then the score.
 Both texts of a pair continue one prompt, which runs once; the prompt without a trace runs once for each problem. Left
 out: sampling. The likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
 """
@@ -31,11 +31,11 @@ HELD_OUT_SHARE, HELD_OUT_LEAST = 0.1, 200
 
 class LikelihoodConfig(Config):
     target: Literal["auto", "answer", "solution", "both"] = "auto"
-    """What the policy should find likelier: the gold answer, the gold solution, or both; auto: both where there is a
-    solution, else the answer."""
+    """What the policy should find likelier: the gold answer, the gold solution, or both (their mean); auto: the
+    solution where there is one, else the answer (docs/label.md has what each was worth)."""
     threshold: float | None = None
-    """Score above which a pair is relevant, in nats per token; without it, chosen on held-out pairs, and not
-    below 0."""
+    """Score above which a pair is relevant, in nats per token; without it, the best split in two of the gains above 0
+    among held-out pairs."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model; auto is that of its weights."""
     batch_tokens: int = 16384
@@ -52,7 +52,7 @@ class Scored(NamedTuple):
         """The gain that `target` asks for."""
         if target == "answer" or self.solution is None:
             return self.answer
-        return self.solution if target == "solution" else (self.answer + self.solution) / 2
+        return (self.answer + self.solution) / 2 if target == "both" else self.solution
 
 
 def likelihood_label(
@@ -194,7 +194,7 @@ def _choose_threshold(
     rng = np.random.default_rng(seed)
     size = min(len(values), max(HELD_OUT_LEAST, int(HELD_OUT_SHARE * len(values))))
     held_out = np.asarray(values)[np.sort(rng.permutation(len(values))[:size])]
-    split = max(0.0, best_split(held_out))  # what does not raise the probability is not relevant
+    split = best_split(held_out[held_out > 0])  # what does not raise the probability is not relevant
     return split, {"likelihood_held_out_pairs": size}
 
 
@@ -235,12 +235,12 @@ def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed:
 
 
 def best_split(values: Any) -> float:
-    """The threshold that parts values into two groups with the most variance between them (Otsu's)."""
+    """The threshold that parts values into two groups with the most variance between them (Otsu's); 0 if all agree."""
     import numpy as np
 
     ordered = np.sort(np.asarray(values, dtype=float))
     if len(ordered) < 2 or ordered[0] == ordered[-1]:
-        return float(ordered[-1]) if len(ordered) else 0.0
+        return 0.0
     below = np.arange(1, len(ordered))
     sums = np.cumsum(ordered)
     mean_below = sums[:-1] / below
