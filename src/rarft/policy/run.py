@@ -176,8 +176,6 @@ def arguments(job: Job, checkpoints: Path) -> dict[str, Any]:
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": config.warmup_steps,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
         "bf16": config.bf16,
         "gradient_checkpointing": config.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),

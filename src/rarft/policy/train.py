@@ -65,10 +65,6 @@ class TrainConfig(Config):
     """How the learning rate falls after warm-up."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the learning rate rises to its peak."""
-    weight_decay: float = 0.0
-    """AdamW's weight decay."""
-    max_grad_norm: float = 1.0
-    """Gradients with a larger norm are scaled down to it."""
     temperature: float = Field(1.0, gt=0)
     """Temperature of rollouts, and of the log-probs that are trained."""
     beta: float = 0.0
