@@ -21,7 +21,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,13 @@ def compare(out: Path, common: dict[str, Any], runs: dict[str, Any], options: ar
     folders = []
     for name, changes in runs.items():
         started = time.monotonic()
-        with judge_server(options) if name == "judge" else nullcontext() as url:
-            if url:
-                judge = {"base_url": url, "model": options.judge_model, "concurrency": 4, "timeout": 600}
-                changes = changes | {"labeler": "judge", "judge": judge | {"max_tokens": 96, "max_unjudged": 1.0}}
+        if name == "judge":
+            judge = {"model": options.judge_model, "concurrency": 4, "timeout": 600, "max_tokens": 96}
+            with judge_server(options) as url:
+                judge |= {"base_url": url, "max_unjudged": 1.0}
+                config = LabelConfig.parse(common | changes | {"labeler": "judge", "judge": judge}, name)
+                folders.append(str(label(config, out / name)))
+        else:
             folders.append(str(label(LabelConfig.parse(common | changes, name), out / name)))
         results = read_manifest(folders[-1])["results"]
         print(f"{name}: {time.monotonic() - started:.0f} s, {results}", flush=True)
@@ -158,6 +161,8 @@ def main() -> None:
         sub.add_argument("--judge-url", help="an OpenAI-compatible server; without it, one is started")
         sub.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.judge_url and not options.judge_model:
+        parser.error("--judge-url needs --judge-model")
     options.run(options)
 
 

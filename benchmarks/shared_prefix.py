@@ -202,7 +202,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for cell in args.rollouts:
         times = {name: [done[cell][name] for done in rounds] for name in trainers}
         row = summary(*cell, times)
-        row["ours_to_first"] = statistics.median(done[cell]["ours"] / done[args.rollouts[0]]["ours"] for done in rounds)
+        first = next(other for other in args.rollouts if other[1:] == cell[1:])
+        row["ours_to_first"] = statistics.median(done[cell]["ours"] / done[first]["ours"] for done in rounds)
         found["rollout"].append(row)
         show("rollout", row)
     if args.largest:
@@ -230,7 +231,7 @@ def show(what: str, row: dict[str, Any]) -> None:
     if "trl_mib" in row:
         text += f"  peak {row['trl_mib']:6.0f} / {row['ours_mib']:6.0f} MiB ({row['memory_ratio']:.2f})"
     if "ours_to_first" in row:
-        text += f"  ours {row['ours_to_first']:.2f} times that of the first cell"
+        text += f"  ours {row['ours_to_first']:.2f} times that of the first P"
     print(text, flush=True)
 
 

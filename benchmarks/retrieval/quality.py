@@ -2,7 +2,7 @@
 
     python benchmarks/retrieval/quality.py champ --champ v0.json            # 270 competition problems, cross-validated
     python benchmarks/retrieval/quality.py testbed --bed runs/quickstart/testbed   # unseen surfaces, oracle as truth
-    python benchmarks/retrieval/quality.py labels --problems P --traces T --labels L     # cross-validated
+    python benchmarks/retrieval/quality.py labels --problems P --traces T --labels L  # cross-validated, labelled pairs
 
 CHAMP (Mao et al., 2024): people annotated the concepts of each problem; a trace is relevant where it shares one. Its
 file is `v0.json` of the package champ-dataset. Every fold trains on the pairs among its training problems only, and
@@ -18,6 +18,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -194,7 +195,8 @@ def rank(args, rankings, name, model, problems, traces, labels, ids, changes=Non
         pool = int(values.pop("pool", 1))
         retriever = load_encoder(model, **{k: int(v) if v.isdigit() else v for k, v in values.items()})
         retriever.encode_traces = partial(retriever.encode_traces, pool=pool)
-    config = EvaluateRetrieverConfig(problems="-", traces="-", labels="-", retriever="-")
+    among: Any = "labelled" if args.data == "labels" else "corpus"
+    config = EvaluateRetrieverConfig(problems="-", traces="-", labels="-", retriever="-", candidates=among)
     rankings.setdefault(name, {}).update(rank_by(retriever, problems, traces, labels, ids, config))
     print(f"{name}: ranked {len(ids)} in {time.monotonic() - started:.1f}s", flush=True)
 

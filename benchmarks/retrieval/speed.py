@@ -104,7 +104,7 @@ def native(folder: Path, size: int, made: Made) -> list[dict]:
     index.table.create_index("vector", config=config)
     built = time.monotonic() - started
     asked = [str(i) for i in range(len(made.queries))][:20]
-    best = exact(made, size)
+    best = exact(made, size)[: len(asked)]
     rows = []
     for refine in (None, 5, 20):
 
@@ -183,7 +183,7 @@ def exact(made: Made, size: int) -> list[list[str]]:
 
 
 def agreement(found: list[list[str]], truth: list[list[str]]) -> dict[str, float]:
-    pairs = list(zip(found, truth, strict=False))
+    pairs = list(zip(found, truth, strict=True))
     return {
         "r1_agreement": float(np.mean([a[0] == b[0] for a, b in pairs])),
         "overlap_at_10": float(np.mean([len({*a} & {*b}) / 10 for a, b in pairs])),

@@ -11,7 +11,7 @@ Names are imported on first use, so that `import rarft` is quick.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from rarft.data.prepare import PrepareConfig, prepare

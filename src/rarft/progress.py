@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from tqdm import tqdm
 
@@ -19,7 +19,7 @@ def log(message: str) -> None:
 
 
 class Progress:
-    """How far a piece of work is.
+    """How far a piece of work is; close it, or use it in a `with`, so that the bar does not swallow what comes next.
 
     Args:
         what: a word or two naming the work, such as "labelling".
@@ -55,6 +55,12 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Yield `items`, showing how far we are.
@@ -64,13 +70,10 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
         what: a word or two naming the work.
         total: number of items, where they can't be counted.
     """
-    progress = Progress(what, len(items) if total is None and isinstance(items, Sized) else total)
-    try:
+    with Progress(what, len(items) if total is None and isinstance(items, Sized) else total) as progress:
         for item in items:
             yield item
             progress.advance()
-    finally:
-        progress.close()
 
 
 def format_seconds(seconds: float) -> str:

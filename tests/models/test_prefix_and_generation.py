@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from rarft.models import prefix
-from rarft.models.generation import Sampling, _draw, generate
+from rarft.models.generation import _CACHE, GroupedCache, Sampling, _draw, generate, grouped_attention
 from rarft.models.prefix import completion_logps, score
 from tests.policy.tiny import tiny_model, tiny_tokenizer
 
@@ -136,3 +138,40 @@ def test_bf16_autocast_stays_near_float32() -> None:
     assert not torch.equal(exact[0][0], rough[0][0])
     samples = generate(model, tiny_tokenizer(), PROMPTS, num_samples=2, max_new_tokens=8, autocast=torch.bfloat16)
     assert all(1 <= len(c.token_ids) <= 8 for of in samples for c in of)
+
+
+@pytest.mark.parametrize("sinks", [False, True])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("window", [None, 3, 6, 50])
+def test_grouped_attention_is_attention_over_prompt_and_own_tokens(
+    window: int | None, softcap: float | None, sinks: bool
+) -> None:
+    torch.manual_seed(0)
+    n, g, kv, per_kv, d, p, t = 2, 3, 2, 2, 4, 5, 4
+    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    query, keys, values = (
+        torch.randn(n * g, kv * per_kv, 1, d),
+        torch.randn(n * g, kv, t, d),
+        torch.randn(n * g, kv, t, d),
+    )
+    prompt = DynamicCache()
+    prompt.update(torch.randn(n, kv, p, d), torch.randn(n, kv, p, d), 0)
+    sink = torch.randn(kv * per_kv) if sinks else None
+    token = _CACHE.set(GroupedCache(prompt, mask, g))
+    layer = SimpleNamespace(layer_idx=0)
+    found, _ = grouped_attention(layer, query, keys, values, None, None, softcap, window, sink)
+    _CACHE.reset(token)
+    for row in range(n * g):
+        for head in range(kv * per_kv):
+            of = [torch.cat([x[row // g, head // per_kv], y[row, head // per_kv]]) for x, y in zip(
+                (prompt.layers[0].keys, prompt.layers[0].values), (keys, values), strict=True
+            )]  # fmt: skip
+            logits = of[0] @ query[row, head, 0] / d**0.5
+            if softcap:
+                logits = softcap * torch.tanh(logits / softcap)
+            hidden = torch.cat([mask[row // g] == 0, torch.zeros(t, dtype=torch.bool)])
+            if window:
+                hidden |= torch.arange(p + t) < p + t - window
+            weights = logits.masked_fill(hidden, -torch.inf).exp()
+            total = weights.sum() + (sink[head].exp() if sink is not None else 0.0)
+            torch.testing.assert_close(found[row, 0, head], weights @ of[1] / total)

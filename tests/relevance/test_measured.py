@@ -109,8 +109,7 @@ def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy:
 def test_goes_on_where_it_was_killed(
     tmp_path: Path, policy: str, labeler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(likelihood, "CHARACTERS_PER_TOKEN", 0)  # a problem a unit, as it is with batches of 16 samples
-    sampling = {"samples": 8, "base_samples": 16, "max_new_tokens": 4, "batch_size": 16}
+    sampling = {"samples": 8, "base_samples": 16, "max_new_tokens": 4}
     config = LabelConfig.parse(values(tmp_path, policy, labeler=labeler, pass_rate=sampling), "test")
     whole = label(config, tmp_path / "whole")
     worker, name = (likelihood.Scorer, "score") if labeler == "likelihood" else (pass_rate.Sampler, "count")
@@ -125,11 +124,39 @@ def test_goes_on_where_it_was_killed(
     monkeypatch.setattr(worker, name, fail_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         label(config, tmp_path / "broken")
-    broken = label(config, tmp_path / "broken")
+    smaller = {
+        "likelihood": {"batch_tokens": 64},
+        "pass_rate": sampling | {"batch_size": 8},
+    }  # as after too little memory
+    broken = label(LabelConfig.parse(values(tmp_path, policy, labeler=labeler, **smaller), "test"), tmp_path / "broken")
     assert calls == ["p0", "p1", "p2", "p2", "p3", "p4", "p5"]  # the first two are not computed again
-    assert (broken / "labels.parquet").read_bytes() == (whole / "labels.parquet").read_bytes()
+    for one, other in zip(rows(broken), rows(whole), strict=True):
+        assert one | {"score": 0, "rationale": ""} == other | {"score": 0, "rationale": ""}
+        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
     ledgers = [read_manifest(folder)["ledger"] for folder in (broken, whole)]
     assert all(ledgers[0][count] == ledgers[1][count] for count in ("tokens_in", "tokens_out"))
+
+
+def test_rows_of_other_pairs_are_refused(tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test")
+    monkeypatch.setattr(likelihood.Scorer, "score", lambda self, pairs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        label(config, tmp_path / "out")
+    (log,) = (tmp_path / ".out.partial").rglob("likelihood.jsonl")
+    log.write_text('{"problem": "p0", "traces": ["t0"], "scores": [[0.0, 0.0]], "tokens": 1}\n')
+    with pytest.raises(InputError, match="holds work on other pairs; delete it"):
+        label(config, tmp_path / "out")
+
+
+def test_auto_scores_all_pairs_by_one_target(tmp_path: Path, policy: str) -> None:
+    config = LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test")
+    problems = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    del problems[3]["solution"]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
+    folder = label(config, tmp_path / "out")
+    assert read_manifest(folder)["results"]["likelihood_target"] == "answer"
+    for row in rows(folder):
+        assert float(row["rationale"].split()[1].rstrip(",")) == pytest.approx(row["score"], abs=1e-4)
 
 
 def test_a_prompt_longer_than_the_model_takes_is_told(tmp_path: Path, policy: str) -> None:

@@ -3,7 +3,7 @@
 `rarft reasoning-gym --families knights_knaves course_schedule --output DIR`
 
     DIR/train/   problems.jsonl, traces.jsonl   what the policy trains on, each with its own solution
-    DIR/eval/    problems.jsonl                 what it is evaluated on
+    DIR/eval/    problems.jsonl, traces.jsonl   what it is evaluated on, and solutions to label with
     DIR/corpus/  traces.jsonl                   worked examples to retrieve
 
 Any family of reasoning-gym gives problems; those in `SOLVERS` give traces too. A problem's `kind` is its family, its
@@ -71,9 +71,8 @@ def make_reasoning_gym(config: ReasoningGymConfig, work: Work) -> None:
         named = [(f"{part}-{i:05d}", task) for i, task in enumerate(tasks_of_part)]
         if part != "corpus":
             write_jsonl(folder / "problems.jsonl", (_problem(name, task) for name, task in named))
-        if part != "eval":
-            with_traces = [(name, task) for name, task in named if _family(task) in SOLVERS]
-            write_jsonl(folder / "traces.jsonl", (_trace(name, task) for name, task in with_traces))
+        with_traces = [(name, task) for name, task in named if _family(task) in SOLVERS]
+        write_jsonl(folder / "traces.jsonl", (_trace(name, task) for name, task in with_traces))
     work.results |= {f"n_{part}": len(tasks_of_part) for part, tasks_of_part in parts.items()}
     log(f"reasoning-gym: {', '.join(f'{len(found)} {part}' for part, found in parts.items())} of {config.families}")
 

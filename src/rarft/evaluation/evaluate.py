@@ -26,7 +26,7 @@ from rarft.data import Problem, Trace, load_problems, load_traces, write_jsonl
 from rarft.errors import InputError
 from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
 from rarft.models.prompts import PromptConfig
-from rarft.progress import log, track
+from rarft.progress import Progress, log
 
 ROLLOUTS_PER_CHUNK = 256
 
@@ -115,18 +115,24 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
     chunks = [plan[start : start + per_chunk] for start in range(0, len(plan), per_chunk)]
     rollouts: list[Rollout] = []
     policy: Any = None
-    for number, chunk in track(enumerate(chunks), "evaluating", total=len(chunks)):
-        if number in done:
-            rows = read_rollouts(done[number])
-        else:
-            policy = policy or _Policy(config, plan)
-            rows = policy.sample(chunk)
-            aside = work.scratch / "writing.parquet"
-            write_rollouts(rows, aside)
-            aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
-        prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
-        work.ledger.add(tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows))
-        rollouts.extend(rows)
+    total = sum(row[3] for row in plan)
+    kept = sum(row[3] for number in done for row in chunks[number])
+    with Progress("evaluating", total, kept) as progress:
+        for number, chunk in enumerate(chunks):
+            if number in done:
+                rows = read_rollouts(done[number])
+            else:
+                policy = policy or _Policy(config, plan)
+                rows = policy.sample(chunk)
+                aside = work.scratch / "writing.parquet"
+                write_rollouts(rows, aside)
+                aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
+                progress.advance(len(rows))
+            prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
+            work.ledger.add(
+                tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows)
+            )
+            rollouts.extend(rows)
     write_rollouts(rollouts, work.path / "rollouts.parquet")
     found = scores(rollouts, k=config.k, seed=config.seed)
     seen = [trace.problem for trace in traces.values()]

@@ -143,7 +143,7 @@ class _Asker(Generic[T]):
         self.server, self.name, self.what, self.total = server, name, what, total
         self.max_unusable = max_unusable
         self.log = AppendLog(log_file)
-        self.progress: Progress
+        self.progress: Progress  # from the first question on
         self.totals = Totals()
         self.head = 0
         """Index of the first item whose answer has not been handed on."""
@@ -188,11 +188,11 @@ class _Asker(Generic[T]):
         return None
 
     async def _ask_the_rest(self, first: tuple[int, T]) -> None:
-        self.progress = Progress(self.what, self.total, self.totals.answers)
         async with ChatClient(self.server, self.name) as client:
             client.calls = self.totals.calls
             client.tokens_in, client.tokens_out = self.totals.tokens_in, self.totals.tokens_out
             await client.check()
+            self.progress = Progress(self.what, self.total, self.totals.answers)
             try:
                 await self._answer(client, *first)  # alone: what is wrong with the server shows here
                 async with asyncio.TaskGroup() as group:

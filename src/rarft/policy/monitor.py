@@ -134,10 +134,13 @@ class Monitor(TrainerCallback):
         if self.progress is not None:
             self.progress.advance()
 
-    def finish(self) -> None:
-        """After the last step: add up what all processes computed."""
+    def close(self) -> None:
+        """Training is over, well or not."""
         if self.progress is not None:
             self.progress.close()
+
+    def finish(self) -> None:
+        """After the last step: add up what all processes computed."""
         trainer = self.trainer
         if self.job.targets:
             self.tokens_in = int(trainer._total_train_tokens)

@@ -63,7 +63,10 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     monitor = Monitor(job, work.path)
     trainer = make_trainer(job, arguments(job, work.scratch / "checkpoints"), monitor)
     monitor.watch(trainer)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        monitor.close()
     monitor.finish()
     save(trainer, job.tokenizer, work.path)
     work.results.update(

@@ -55,11 +55,11 @@ class LabelConfig(Config):
     prompt: PromptConfig = PromptConfig()
     likelihood: LikelihoodConfig = LikelihoodConfig()
     gold_solutions: Input | None = None
-    """Traces of the problems themselves, whose solutions the likelihood labeler scores beside the answers; a
-    `solution` column of the problems serves as well."""
+    """Traces of the problems themselves, whose solutions the likelihood labeler scores; a `solution` column of the
+    problems serves as well."""
     calibrate_on: Input | None = None
     """Labels of another labeler (`rarft label`, for instance pass-rate on a few problems) that the likelihood threshold
-    is chosen on; without them it is the best split of held-out scores."""
+    is chosen on; without them it is the best split of the gains above 0."""
     pass_rate: PassRateConfig = PassRateConfig()
     structure_column: str = "structure"
     """The column of problems and traces that labeler oracle compares."""

@@ -5,7 +5,7 @@ For a problem q with gold answer a and a trace c, the gain is
     log P_M(a | q, c) / |a|  -  log P_M(a | q) / |a|
 
 in nats per token, with a written as the policy has to write it, `\boxed{a}`; likewise for the gold solution where there
-is one (a column `solution` of the problem, or a trace of the very same problem), which is then the score.
+is one (a column `solution` of the problem, or a trace of the very same problem). `target` says which is the score.
 Both texts of a pair continue one prompt, which runs once; the prompt without a trace runs once for each problem. Left
 out: sampling. The likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
 """
@@ -23,16 +23,15 @@ from rarft.models.prompts import PromptConfig
 from rarft.progress import log
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labels import Label, read_labels
-from rarft.relevance.units import in_units
+from rarft.relevance.units import by_problem
 
-CHARACTERS_PER_TOKEN = 2  # fewer than there are, so that a unit fits one batch
 HELD_OUT_SHARE, HELD_OUT_LEAST = 0.1, 200
 
 
 class LikelihoodConfig(Config):
     target: Literal["auto", "answer", "solution", "both"] = "auto"
     """What the policy should find likelier: the gold answer, the gold solution, or both (their mean); auto: the
-    solution where there is one, else the answer (docs/label.md has what each was worth)."""
+    solution if every problem has one, else the answer (docs/label.md has what each was worth)."""
     threshold: float | None = None
     """Score above which a pair is relevant, in nats per token; without it, the best split in two of the gains above 0
     among held-out pairs."""
@@ -52,7 +51,7 @@ class Scored(NamedTuple):
         """The gain that `target` asks for."""
         if target == "answer" or self.solution is None:
             return self.answer
-        return (self.answer + self.solution) / 2 if target == "both" else self.solution
+        return self.solution if target == "solution" else (self.answer + self.solution) / 2
 
 
 def likelihood_label(
@@ -82,9 +81,12 @@ def likelihood_label(
     """
     scores = _score_all(pairs, traces, config, model, prompt, total, work, scratch)
     target = config.target
+    if target == "auto":  # one target for all: gains per token of short answers and long solutions differ in scale
+        target = "answer" if any(scored.solution is None for scored in scores) else "solution"
+        log(f"likelihood: scored by the {target}")
     values = [scored.score(target) for scored in scores]
     threshold, facts = _choose_threshold(pairs, values, config.threshold, calibrate_on, seed)
-    work.results |= {"likelihood_threshold": threshold, **facts}
+    work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
     log(f"likelihood: relevant above {threshold:.4f} nats per token")
     for (problem, trace), scored, value in zip(pairs, scores, values, strict=True):
         rationale = f"answer {scored.answer:+.4f}"
@@ -106,23 +108,14 @@ def _score_all(
     """Score every pair; those that an earlier run has scored are not computed again."""
     scorer: Scorer | None = None
 
-    def compute(unit: list[Pair]) -> dict[str, Any]:
+    def compute(own: list[Pair]) -> dict[str, Any]:
         nonlocal scorer
         scorer = scorer or Scorer(model_name, config, prompt, traces)
-        found, tokens = scorer.score(unit)
+        found, tokens = scorer.score(own)
         return {"scores": found, "tokens": tokens}
 
-    units = in_units(
-        pairs,
-        compute,
-        scratch / "likelihood.jsonl",
-        cost=lambda group: sum(len(p.question) + len(t.problem) + len(t.solution) for p, t in group),
-        enough=CHARACTERS_PER_TOKEN * config.batch_tokens,
-        what="scoring",
-        total=total,
-    )
     scores: list[Scored] = []
-    for _, row in units:
+    for _, row in by_problem(pairs, compute, scratch / "likelihood.jsonl", "scoring", total):
         scores += [Scored(*gains) for gains in row["scores"]]
         work.ledger.add(tokens_in=row["tokens"])
     return scores
@@ -139,27 +132,24 @@ class Scorer:
         self.config, self.prompt = config, prompt
         self.solutions = {normalise(trace.problem): trace.solution for trace in traces}
 
-    def score(self, unit: Sequence[Pair]) -> tuple[list[list[float | None]], int]:
-        """Gains `[answer, solution or None]` of each pair, and the tokens that were run."""
+    def score(self, pairs: Sequence[Pair]) -> tuple[list[list[float | None]], int]:
+        """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
         from rarft.models.prefix import score
         from rarft.models.prompts import check_length, render_prompt
 
-        problems = list({pair.problem.id: pair.problem for pair in unit}.values())
-        texts = {problem.id: self._targets(problem) for problem in problems}
-        prompts = [render_prompt(self.tokenizer, problem.question, [], self.prompt) for problem in problems]
-        prompts += [render_prompt(self.tokenizer, p.question, [trace], self.prompt) for p, trace in unit]
-        owners = [problem.id for problem in problems] + [pair.problem.id for pair in unit]
-        targets = [texts[owner] for owner in owners]
-        for ids, owner, target in zip(prompts, owners, targets, strict=True):
-            check_length(ids, self.limit, owner, max(map(len, target)))
-        logps = score(self.model, prompts, targets, batch_tokens=self.config.batch_tokens)
-        means = [[float(row.mean()) for row in rows] for rows in logps]
-        base = dict(zip(owners[: len(problems)], means, strict=False))
+        problem = pairs[0].problem
+        texts = self._targets(problem)
+        prompts = [render_prompt(self.tokenizer, problem.question, [], self.prompt)]
+        prompts += [render_prompt(self.tokenizer, problem.question, [pair.trace], self.prompt) for pair in pairs]
+        for ids in prompts:
+            check_length(ids, self.limit, problem.id, max(map(len, texts)))
+        logps = score(self.model, prompts, [texts] * len(prompts), batch_tokens=self.config.batch_tokens)
+        base, *means = [[float(row.mean()) for row in rows] for rows in logps]
         found: list[list[float | None]] = []
-        for owner, mean in zip(owners[len(problems) :], means[len(problems) :], strict=True):
-            gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base[owner], strict=True)]
+        for mean in means:
+            gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base, strict=True)]
             found.append(gains if len(gains) == 2 else [*gains, None])
-        return found, sum(len(p) + sum(map(len, t)) for p, t in zip(prompts, targets, strict=True))
+        return found, sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))
 
     def _targets(self, problem: Problem) -> list[list[int]]:
         """Token ids of the boxed gold answer, and of the gold solution where there is one and it is asked for."""

@@ -19,7 +19,7 @@ from rarft.errors import InputError
 from rarft.models.prompts import PromptConfig
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labels import Label
-from rarft.relevance.units import in_units
+from rarft.relevance.units import by_problem
 
 
 class PassRateConfig(Config):
@@ -64,24 +64,15 @@ def pass_rate_label(
         raise InputError("pass-rate needs samples and base-samples of 1 or more, and confidence from 0.5 to below 1")
     sampler: Sampler | None = None
 
-    def count(unit: list[Pair]) -> dict[str, Any]:
+    def count(own: list[Pair]) -> dict[str, Any]:
         nonlocal sampler
         sampler = sampler or Sampler(model, config, prompt, seed)
-        return sampler.count(unit)
+        return sampler.count(own)
 
-    units = in_units(
-        pairs,
-        count,
-        scratch / "pass_rate.jsonl",
-        cost=lambda group: config.base_samples + len(group) * config.samples,
-        enough=config.batch_size,
-        what="sampling",
-        total=total,
-    )
-    for unit, row in units:
+    for own, row in by_problem(pairs, count, scratch / "pass_rate.jsonl", "sampling", total):
         work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
-        for pair, right in zip(unit, row["right"], strict=True):
-            write(_label(pair, right, row["base"][pair.problem.id], config))
+        for pair, right in zip(own, row["right"], strict=True):
+            write(_label(pair, right, row["base"], config))
 
 
 class Sampler:
@@ -94,45 +85,37 @@ class Sampler:
         self.limit = context_length(self.model.config)
         self.config, self.prompt, self.seed = config, prompt, seed
 
-    def count(self, unit: Sequence[Pair]) -> dict[str, Any]:
-        """Right samples of each pair and, without a trace, of each problem; and the tokens it took."""
+    def count(self, pairs: Sequence[Pair]) -> dict[str, Any]:
+        """Right samples of each pair of one problem and without a trace, and the tokens it took."""
         from rarft.models.generation import generate
         from rarft.models.prompts import check_length, render_prompt
         from rarft.rewards import verify
 
-        problems = list({pair.problem.id: pair.problem for pair in unit}.values())
-        contexts: list[tuple[Problem, Trace | None]] = [(problem, None) for problem in problems]
-        contexts += [(pair.problem, pair.trace) for pair in unit]
+        problem = pairs[0].problem
+        contexts: list[Trace | None] = [None, *(pair.trace for pair in pairs)]
         prompts = [
-            render_prompt(self.tokenizer, problem.question, [trace] if trace else [], self.prompt)
-            for problem, trace in contexts
+            render_prompt(self.tokenizer, problem.question, [trace] if trace else [], self.prompt) for trace in contexts
         ]
-        for ids, (problem, _) in zip(prompts, contexts, strict=True):
+        for ids in prompts:
             check_length(ids, self.limit, problem.id, self.config.max_new_tokens)
         samples = generate(
             self.model,
             self.tokenizer,
             prompts,
-            num_samples=[self.config.base_samples if trace is None else self.config.samples for _, trace in contexts],
+            num_samples=[self.config.base_samples] + [self.config.samples] * len(pairs),
             max_new_tokens=self.config.max_new_tokens,
             temperature=self.config.temperature,
-            seed=[self._seed(problem, trace) for problem, trace in contexts],
+            seed=[self._seed(problem, trace) for trace in contexts],
             batch_size=self.config.batch_size,
         )
-        owners = [problem for (problem, _), group in zip(contexts, samples, strict=True) for _ in group]
         texts = [self.tokenizer.decode(s.token_ids, skip_special_tokens=True) for group in samples for s in group]
-        verdicts = iter(
-            verify(
-                [problem.answer for problem in owners],
-                texts,
-                name=self.config.reward,
-                extras=[{**problem.extra, "question": problem.question} for problem in owners],
-            )
-        )
-        right = [sum(next(verdicts).reward >= 1 for _ in group) for group in samples]
+        extra = {**problem.extra, "question": problem.question}
+        golds, extras = [problem.answer] * len(texts), [extra] * len(texts)
+        verdicts = iter(verify(golds, texts, name=self.config.reward, extras=extras))
+        base, *right = [sum(next(verdicts).reward >= 1 for _ in group) for group in samples]
         return {
-            "right": right[len(problems) :],
-            "base": {problem.id: n for problem, n in zip(problems, right, strict=False)},
+            "base": base,
+            "right": right,
             "tokens_in": sum(map(len, prompts)),
             "tokens_out": sum(len(s.token_ids) for group in samples for s in group),
         }

@@ -22,8 +22,8 @@ from rarft.progress import log, track
 
 CODES = "centroids_of_traces"
 CENTROIDS = "centroids.npy"
-PROBES = 8
-CANDIDATES = 256
+PROBES = 16
+CANDIDATES = 512
 SAMPLE_PER_CENTROID = 32
 ROUNDS = 6
 REFINE, SINGLE_PROBES = 10, 32

@@ -34,7 +34,7 @@ from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, trace_tex
 TABLE, INFO = "traces", "index.json"
 BASELINES = ("bm25", "random")
 CHUNK = 1024
-EXACT_BELOW = 300_000
+EXACT_BELOW = 600_000
 
 
 class IndexConfig(Config):

@@ -24,7 +24,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from rarft.data import Problem, Trace
-from rarft.progress import log
+from rarft.progress import Progress, log
 from rarft.retriever.encoder import Encoder, fast_dtype
 from rarft.retriever.labels import Labels
 from rarft.retriever.maxsim import Packed, scores
@@ -181,26 +181,19 @@ def make_trainer(
 
 
 class StepLog(TrainerCallback):
-    """A line with the time left every few seconds."""
+    """Shows how far training is."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start the clock."""
-        import time
-
-        self.clock = time.monotonic
-        self.started = self.last = time.monotonic()
-        self.first = state.global_step
+        self.progress = Progress("training", state.max_steps, state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Log now and then."""
-        from rarft.progress import LOG_EVERY_SECONDS, format_seconds
+        """One more."""
+        self.progress.advance()
 
-        now = self.clock()
-        if now - self.last >= LOG_EVERY_SECONDS:
-            self.last = now
-            done = state.global_step - self.first
-            left = (now - self.started) / done * (state.max_steps - state.global_step)
-            log(f"training: step {state.global_step}/{state.max_steps}, {format_seconds(left)} left")
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Done."""
+        self.progress.close()
 
 
 def last_checkpoint(folder: Path) -> str | None:
