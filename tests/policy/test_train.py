@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rarft.artifacts import read_manifest
 from rarft.errors import InputError
 from rarft.models.loading import load_policy
 from rarft.policy.demonstrations import Demonstrations, schedule
@@ -137,6 +138,9 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
     for x, y in zip(a, b, strict=True):
         assert x["loss"] == y["loss"] and x.get("reward") == y.get("reward")
     assert all(torch.equal(weights(whole)[name], weights(killed)[name]) for name in weights(whole))
+    ledgers = [read_manifest(folder)["ledger"] for folder in (whole, killed)]
+    assert all(ledgers[0][tokens] == ledgers[1][tokens] for tokens in ("tokens_in", "tokens_out"))
+    assert ledgers[0]["tokens_in"] > 0
     if algorithm == "grpo":
         assert rows(whole / "samples.jsonl") == rows(killed / "samples.jsonl")
 

@@ -13,6 +13,7 @@ import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl.models import unwrap_model_for_generation
 
+from rarft.artifacts import write_json
 from rarft.data import Problem
 from rarft.errors import InputError
 from rarft.models.generation import generate
@@ -52,6 +53,7 @@ class Monitor(TrainerCallback):
     def __init__(self, job: Job, folder: Path) -> None:
         self.job, self.folder = job, folder
         self.tokens_in = self.tokens_out = 0
+        self.before = [0, 0]  # this process's tokens in and out up to the checkpoint it went on from
         self.constant = 0
         self.started = time.monotonic()
         self.trainer: Any = None
@@ -112,6 +114,9 @@ class Monitor(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 0:
             self._evaluate(0)
+        counted = self._tokens_file(args, state)
+        if counted.is_file():
+            self.before = json.loads(counted.read_text(encoding="utf-8"))
         if self.writes:
             self.progress = Progress("training", state.max_steps, state.global_step)
         self.started = time.monotonic()
@@ -134,6 +139,18 @@ class Monitor(TrainerCallback):
         if self.progress is not None:
             self.progress.advance()
 
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        write_json(self._tokens_file(args, state), self._tokens())
+
+    def _tokens_file(self, args: Any, state: Any) -> Path:
+        process = self.trainer.accelerator.process_index
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / f"tokens-{process}.json"
+
+    def _tokens(self) -> list[int]:
+        """Tokens in and out of this process, those of an earlier, killed one included."""
+        trained = self.trainer._total_train_tokens if self.job.targets else self.trainer.prompt_tokens
+        return [self.before[0] + int(trained), self.before[1] + self.tokens_out]
+
     def close(self) -> None:
         """Training is over, well or not."""
         if self.progress is not None:
@@ -141,12 +158,13 @@ class Monitor(TrainerCallback):
 
     def finish(self) -> None:
         """After the last step: add up what all processes computed."""
-        trainer = self.trainer
-        if self.job.targets:
-            self.tokens_in = int(trainer._total_train_tokens)
+        if self.job.targets:  # TRL counts those of all processes
+            self.tokens_in, self.tokens_out = self._tokens()
             return
-        counts = torch.tensor([trainer.prompt_tokens, self.tokens_out], device=trainer.accelerator.device)
-        self.tokens_in, self.tokens_out = trainer.accelerator.reduce(counts).tolist()
+        accelerator = self.trainer.accelerator
+        self.tokens_in, self.tokens_out = accelerator.reduce(
+            torch.tensor(self._tokens()).to(accelerator.device)
+        ).tolist()
 
     def results(self) -> dict[str, Any]:
         """Facts for the manifest: the last logged values, and the share of rollouts that hit the token limit."""
