@@ -19,13 +19,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from rarft.data import load_problems, load_traces
 from rarft.evaluation.evaluate import EvaluateConfig, evaluate
 from rarft.models.prompts import PromptConfig
 from rarft.policy.train import TrainConfig, train
+from rarft.testbed.warmup import write_analogies
 
 ARMS: dict[str, dict[str, Any]] = {
     "no retrieval": {"retrieval": False},
@@ -36,20 +34,20 @@ ARMS: dict[str, dict[str, Any]] = {
 PROMPT = PromptConfig(instruction="")
 
 
-def write_analogies(problems: Path, corpus: Path, file: Path, right: float = 0.7, ranks: int = 4) -> None:
-    """Traces for each problem, each of its structure with probability `right`."""
+def draw_analogies(problems: Path, corpus: Path, file: Path, right: float = 0.7, ranks: int = 4) -> None:
+    """Write traces for each problem, each of its structure with probability `right`."""
     draw = random.Random(0)
     traces = load_traces(str(corpus))
     of_structure: dict[str, list[str]] = {}
     for trace in traces:
         of_structure.setdefault(trace.extra["structure"], []).append(trace.id)
-    rows = []
+    rows: list[dict[str, object]] = []
     for problem in load_problems(str(problems)):
         same = of_structure[problem.extra["structure"]]
         for rank in range(1, ranks + 1):
             trace = draw.choice(same) if draw.random() < right else draw.choice(traces).id
             rows.append({"problem_id": problem.id, "rank": rank, "trace_id": trace, "score": 1 / rank})
-    pq.write_table(pa.Table.from_pylist(rows), file)
+    write_analogies(rows, file)
 
 
 def main() -> None:
@@ -61,7 +59,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     bed, start = args.quickstart / "testbed", args.quickstart / "warmup"
     for split in ("train", "eval"):
-        write_analogies(bed / split, bed / "corpus", out / f"analogies-{split}.parquet")
+        draw_analogies(bed / split, bed / "corpus", out / f"analogies-{split}.parquet")
     found = {}
     for name, options in ARMS.items():
         slug = name.replace(" ", "-")
