@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from rarft.artifacts import read_manifest
-from rarft.data import Problem, Trace, load_problems, load_traces, write_jsonl
+from rarft.artifacts import find_file, read_manifest
+from rarft.data import Problem, Trace, load_problems, load_traces, read_rows, write_jsonl
 from rarft.retriever.encoder import load_encoder
 from rarft.retriever.evaluate import EvaluateRetrieverConfig, format_table, rank_by, relevant_traces
-from rarft.retriever.labels import read_labels
+from rarft.retriever.labels import LABELS, read_labels
 from rarft.retriever.metrics import score_rankings
 from rarft.retriever.similar import near_duplicate_groups
 from rarft.retriever.train import TrainRetrieverConfig, train_retriever
@@ -87,10 +87,7 @@ def champ(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
 
 
 def labels(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
-    import pyarrow.parquet as pq
-
-    path = Path(args.labels)
-    rows = pq.read_table(path / "labels.parquet" if path.is_dir() else path).to_pylist()
+    rows = [row for _, row in read_rows(str(find_file(args.labels, LABELS)))]
     labelled = {row["problem_id"] for row in rows}
     problems = [p for p in load_problems(args.problems) if p.id in labelled]
     return cross_validate(args, arms, folder, problems, load_traces(args.traces), rows)

@@ -30,7 +30,7 @@ from rarft.retriever.index import INFO, Info, TraceIndex
 from rarft.retriever.maxsim import Packed, scores, top_traces
 
 TOKENS, DIM = 128, 128
-PLAID_MOST = 2_400  # on two cores it takes more than eight minutes to index 10,000
+PLAID_MOST = 2_400  # on two cores it takes more than seven minutes to index 10,000
 
 
 class Made:
