@@ -52,6 +52,7 @@ def on_testbed(options: argparse.Namespace) -> None:
         "pass-rate": {"labeler": "pass-rate", "pass_rate": sampling},
         "likelihood-answer": {"labeler": "likelihood", "likelihood": {"target": "answer"}},
         "likelihood-solution": {"labeler": "likelihood", "likelihood": {"target": "solution"}},
+        "likelihood-both": {"labeler": "likelihood", "likelihood": {"target": "both"}},
     }
     common["gold_solutions"] = str(bed / "train")
     if options.judge_model:

@@ -213,8 +213,12 @@ def test_pass_rate_counts_verified_samples(tmp_path: Path, policy: str) -> None:
         assert row["score"] == pytest.approx(right / n - base / n_base)
         assert row["relevant"] == (probability_better(right, n, base, n_base) >= 0.8)
     assert len({row["score"] for row in found}) > 3
-    ledger = read_manifest(tmp_path / "one")["ledger"]
-    assert ledger["tokens_out"] > 36 * 40
+    manifest = read_manifest(tmp_path / "one")
+    assert manifest["ledger"]["tokens_out"] > 36 * 40
+    results = manifest["results"]
+    assert results["accuracy_with_trace"] - results["accuracy_without"] == pytest.approx(
+        np.mean([row["score"] for row in found])
+    )
 
 
 def test_probability_better_is_the_integral() -> None:

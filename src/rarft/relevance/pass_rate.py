@@ -69,10 +69,17 @@ def pass_rate_label(
         sampler = sampler or Sampler(model, config, prompt, seed)
         return sampler.count(own)
 
+    right, base, n_pairs, n_problems = 0, 0, 0, 0
     for own, row in by_problem(pairs, count, scratch / "pass_rate.jsonl", "sampling", total):
         work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
-        for pair, right in zip(own, row["right"], strict=True):
-            write(_label(pair, right, row["base"], config))
+        for pair, count_right in zip(own, row["right"], strict=True):
+            write(_label(pair, count_right, row["base"], config))
+        right, base = right + sum(row["right"]), base + row["base"]
+        n_pairs, n_problems = n_pairs + len(own), n_problems + 1
+    work.results |= {
+        "accuracy_with_trace": right / max(1, n_pairs * config.samples),
+        "accuracy_without": base / max(1, n_problems * config.base_samples),
+    }
 
 
 class Sampler:
