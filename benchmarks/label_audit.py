@@ -100,10 +100,10 @@ def compare(out: Path, common: dict[str, Any], runs: dict[str, Any], options: ar
         started = time.monotonic()
         if name == "judge":
             judge = {"model": options.judge_model, "concurrency": 4, "timeout": 600, "max_tokens": 96}
+            judge["max_unjudged"] = 1.0
             with judge_server(options) as url:
-                judge |= {"base_url": url, "max_unjudged": 1.0}
-                config = LabelConfig.parse(common | changes | {"labeler": "judge", "judge": judge}, name)
-                folders.append(str(label(config, out / name)))
+                changes = changes | {"labeler": "judge", "judge": judge | {"base_url": url}}
+                folders.append(str(label(LabelConfig.parse(common | changes, name), out / name)))
         else:
             folders.append(str(label(LabelConfig.parse(common | changes, name), out / name)))
         results = read_manifest(folders[-1])["results"]

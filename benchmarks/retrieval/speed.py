@@ -80,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             made = Made(pool, queries, False)
-            truth = exact(made, size)
+            truth = exact(made, made.queries, size)
             rows.append(measure(Path(folder) / str(size), size, made, truth))
             rows.append(measure(Path(folder) / f"{size}s", size, Made(pool, queries, True), []))
             if args.plaid and size <= PLAID_MOST:
@@ -104,7 +104,7 @@ def native(folder: Path, size: int, made: Made) -> list[dict]:
     index.table.create_index("vector", config=config)
     built = time.monotonic() - started
     asked = [str(i) for i in range(len(made.queries))][:20]
-    best = exact(made, size)[: len(asked)]
+    best = exact(made, made.queries[: len(asked)], size)
     rows = []
     for refine in (None, 5, 20):
 
@@ -174,11 +174,11 @@ def plaid(folder: Path, size: int, made: Made, truth: list[list[str]], python: s
     return shown({"traces": size, "search": "multi-vector, PyLate's PLAID"} | row | agreement(found, truth))
 
 
-def exact(made: Made, size: int) -> list[list[str]]:
-    """The ten best traces of every query by exact MaxSim over the vectors as they are stored."""
+def exact(made: Made, queries: list[np.ndarray], size: int) -> list[list[str]]:
+    """The ten best traces of each query by exact MaxSim over the vectors as they are stored."""
     ids = (range(at, min(size, at + 500)) for at in range(0, size, 500))
     chunks = ([made.vectors(i).astype(np.float16) for i in rows] for rows in ids)
-    best, _ = top_traces(made.queries, chunks, 10)
+    best, _ = top_traces(queries, chunks, 10)
     return [[str(i) for i in row] for row in best]
 
 

@@ -105,9 +105,10 @@ def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy:
         assert row["relevant"] == (row["score"] > 0) and row["labeler"] == "likelihood"
 
 
+@pytest.mark.parametrize("smaller_batches", [False, True])  # as one tries after too little memory
 @pytest.mark.parametrize("labeler", ["likelihood", "pass-rate"])
 def test_goes_on_where_it_was_killed(
-    tmp_path: Path, policy: str, labeler: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, policy: str, labeler: str, smaller_batches: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampling = {"samples": 8, "base_samples": 16, "max_new_tokens": 4}
     config = LabelConfig.parse(values(tmp_path, policy, labeler=labeler, pass_rate=sampling), "test")
@@ -124,12 +125,13 @@ def test_goes_on_where_it_was_killed(
     monkeypatch.setattr(worker, name, fail_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         label(config, tmp_path / "broken")
-    smaller = {
-        "likelihood": {"batch_tokens": 64},
-        "pass_rate": sampling | {"batch_size": 8},
-    }  # as after too little memory
-    broken = label(LabelConfig.parse(values(tmp_path, policy, labeler=labeler, **smaller), "test"), tmp_path / "broken")
+    if smaller_batches:
+        smaller = {"likelihood": {"batch_tokens": 64}, "pass_rate": sampling | {"batch_size": 8}}
+        config = LabelConfig.parse(values(tmp_path, policy, labeler=labeler, **smaller), "test")
+    broken = label(config, tmp_path / "broken")
     assert calls == ["p0", "p1", "p2", "p2", "p3", "p4", "p5"]  # the first two are not computed again
+    if not smaller_batches:
+        assert (broken / "labels.parquet").read_bytes() == (whole / "labels.parquet").read_bytes()
     for one, other in zip(rows(broken), rows(whole), strict=True):
         assert one | {"score": 0, "rationale": ""} == other | {"score": 0, "rationale": ""}
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)

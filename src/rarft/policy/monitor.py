@@ -162,9 +162,8 @@ class Monitor(TrainerCallback):
             self.tokens_in, self.tokens_out = self._tokens()
             return
         accelerator = self.trainer.accelerator
-        self.tokens_in, self.tokens_out = accelerator.reduce(
-            torch.tensor(self._tokens()).to(accelerator.device)
-        ).tolist()
+        counts = torch.tensor(self._tokens(), device=accelerator.device)
+        self.tokens_in, self.tokens_out = accelerator.reduce(counts).tolist()
 
     def results(self) -> dict[str, Any]:
         """Facts for the manifest: the last logged values, and the share of rollouts that hit the token limit."""

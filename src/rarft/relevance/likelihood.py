@@ -11,6 +11,7 @@ out: sampling. The likelihood of a text that the policy would not write is a pro
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +24,7 @@ from rarft.models.prompts import PromptConfig
 from rarft.progress import log
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labels import Label, read_labels
-from rarft.relevance.units import by_problem
+from rarft.relevance.resume import by_problem
 
 HELD_OUT_SHARE, HELD_OUT_LEAST = 0.1, 200
 
@@ -106,16 +107,10 @@ def _score_all(
     scratch: Path,
 ) -> list[Scored]:
     """Score every pair; those that an earlier run has scored are not computed again."""
-    scorer: Scorer | None = None
-
-    def compute(own: list[Pair]) -> dict[str, Any]:
-        nonlocal scorer
-        scorer = scorer or Scorer(model_name, config, prompt, traces)
-        found, tokens = scorer.score(own)
-        return {"scores": found, "tokens": tokens}
-
+    scorer = cache(lambda: Scorer(model_name, config, prompt, traces))  # no model is loaded where nothing is left to do
     scores: list[Scored] = []
-    for _, row in by_problem(pairs, compute, scratch / "likelihood.jsonl", "scoring", total):
+    rows = by_problem(pairs, lambda own: scorer().score(own), scratch / "likelihood.jsonl", "scoring", total)
+    for _, row in rows:
         scores += [Scored(*gains) for gains in row["scores"]]
         work.ledger.add(tokens_in=row["tokens"])
     return scores
@@ -132,7 +127,7 @@ class Scorer:
         self.config, self.prompt = config, prompt
         self.solutions = {normalise(trace.problem): trace.solution for trace in traces}
 
-    def score(self, pairs: Sequence[Pair]) -> tuple[list[list[float | None]], int]:
+    def score(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
         from rarft.models.prefix import score
         from rarft.models.prompts import check_length, render_prompt
@@ -149,7 +144,7 @@ class Scorer:
         for mean in means:
             gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base, strict=True)]
             found.append(gains if len(gains) == 2 else [*gains, None])
-        return found, sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))
+        return {"scores": found, "tokens": sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))}
 
     def _targets(self, problem: Problem) -> list[list[int]]:
         """Token ids of the boxed gold answer, and of the gold solution where there is one and it is asked for."""

@@ -9,6 +9,7 @@ having uniform priors. Left out: spending more samples on the close pairs.
 import math
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rarft.errors import InputError
 from rarft.models.prompts import PromptConfig
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labels import Label
-from rarft.relevance.units import by_problem
+from rarft.relevance.resume import by_problem
 
 
 class PassRateConfig(Config):
@@ -62,23 +63,18 @@ def pass_rate_label(
     """
     if config.samples < 1 or config.base_samples < 1 or not 0.5 <= config.confidence < 1:
         raise InputError("pass-rate needs samples and base-samples of 1 or more, and confidence from 0.5 to below 1")
-    sampler: Sampler | None = None
-
-    def count(own: list[Pair]) -> dict[str, Any]:
-        nonlocal sampler
-        sampler = sampler or Sampler(model, config, prompt, seed)
-        return sampler.count(own)
-
-    right, base, n_pairs, n_problems = 0, 0, 0, 0
-    for own, row in by_problem(pairs, count, scratch / "pass_rate.jsonl", "sampling", total):
+    sampler = cache(lambda: Sampler(model, config, prompt, seed))  # no model is loaded where nothing is left to do
+    rows = by_problem(pairs, lambda own: sampler().count(own), scratch / "pass_rate.jsonl", "sampling", total)
+    with_trace = without = n_pairs = n_problems = 0
+    for own, row in rows:
         work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
-        for pair, count_right in zip(own, row["right"], strict=True):
-            write(_label(pair, count_right, row["base"], config))
-        right, base = right + sum(row["right"]), base + row["base"]
-        n_pairs, n_problems = n_pairs + len(own), n_problems + 1
+        for pair, right in zip(own, row["right"], strict=True):
+            write(_label(pair, right, row["base"], config))
+        with_trace, n_pairs = with_trace + sum(row["right"]), n_pairs + len(own)
+        without, n_problems = without + row["base"], n_problems + 1
     work.results |= {
-        "accuracy_with_trace": right / max(1, n_pairs * config.samples),
-        "accuracy_without": base / max(1, n_problems * config.base_samples),
+        "accuracy_with_trace": with_trace / max(1, n_pairs * config.samples),
+        "accuracy_without": without / max(1, n_problems * config.base_samples),
     }
 
 

@@ -1,4 +1,4 @@
-"""Long work on pairs, a problem at a time: what was computed for a problem is on disk before it counts."""
+"""Work on pairs that survives a kill, a problem at a time: what was computed for one is on disk before it counts."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
