@@ -25,9 +25,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rarft.artifacts import read_manifest
-from rarft.data import load_problems, load_traces, write_jsonl
-from rarft.data.prepare import PrepareConfig, prepare
+from rarft.core.artifacts import read_manifest
+from rarft.preparation.prepare import PrepareConfig, prepare
+from rarft.records.problems import load_problems, load_traces
+from rarft.records.rows import write_jsonl
 from rarft.relevance.audit import AuditConfig, audit
 from rarft.relevance.label import LabelConfig, label
 

@@ -135,9 +135,9 @@ def run_peer(folder: str, url: str, per_problem: str, output: str) -> None:
     """Judge with asyncio and the openai client, prompts as ours."""
     import openai
 
-    from rarft.data import load_problems, load_traces
+    from rarft.records.problems import load_problems, load_traces
     from rarft.relevance.candidates import CandidateConfig, Candidates
-    from rarft.relevance.judge import JudgeConfig, pair_messages
+    from rarft.relevance.labelers.judge import JudgeConfig, pair_messages
 
     started = time.monotonic()
     problems, traces = load_problems(f"{folder}/problems.jsonl"), load_traces(f"{folder}/traces.jsonl")

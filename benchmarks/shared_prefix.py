@@ -29,7 +29,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 from trl import GRPOConfig, GRPOTrainer
 
-from rarft.policy.shared import SharedGRPOTrainer
+from rarft.policy.trl.shared import SharedGRPOTrainer
 
 SHAPES: dict[str, Any] = {
     "135m": LlamaConfig(

@@ -19,11 +19,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from rarft.data import load_problems, load_traces
 from rarft.evaluation.evaluate import EvaluateConfig, evaluate
 from rarft.models.prompts import PromptConfig
 from rarft.policy.train import TrainConfig, train
-from rarft.testbed.warmup import write_analogies
+from rarft.records.problems import load_problems, load_traces
+from rarft.testbed.word_problems.warmup import write_analogies
 
 ARMS: dict[str, dict[str, Any]] = {
     "no retrieval": {"retrieval": False},

@@ -11,8 +11,9 @@ import argparse
 import re
 from pathlib import Path
 
-from rarft.data import Problem, Trace, read_rows, write_jsonl
-from rarft.errors import InputError
+from rarft.core.errors import InputError
+from rarft.records.problems import Problem, Trace
+from rarft.records.rows import read_rows, write_jsonl
 
 CALCULATOR_MARK = re.compile(r"<<[^>]*>>")
 

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import rarft
-from rarft.artifacts import Stage
 from rarft.cli import STAGES, load_stage
+from rarft.core.artifacts import Stage
 
 
 def test_every_public_name_is_there() -> None:

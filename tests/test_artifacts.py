@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rarft.artifacts import SCRATCH, Work, digest_folder, read_manifest, stage
-from rarft.config import Config, Input
-from rarft.errors import InputError
+from rarft.core.artifacts import SCRATCH, Work, digest_folder, read_manifest, stage
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
 
 
 class CopyConfig(Config):

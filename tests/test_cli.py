@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rarft.cli import STAGES, Parser, add_fields, free_overrides, load_stage, main, nested_config
-from rarft.config import Config, Input
+from rarft.core.config import Config, Input
 
 
 class SectionConfig(Config):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rarft import progress
-from rarft.progress import Progress, track
+from rarft.core import progress
+from rarft.core.progress import Progress, track
 
 
 def test_a_line_every_ten_seconds_with_what_an_earlier_run_did(

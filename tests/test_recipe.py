@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rarft.artifacts import read_manifest
 from rarft.cli import main
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
 from rarft.recipe import plan_steps, read_recipe, run_recipe
 
 RECIPE = """

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paper.claims import CLAIMS, RETRIEVERS, TABLES, verdict
-from rarft.data import load_problems, load_traces
+from rarft.core.progress import format_seconds
 from rarft.evaluation.contexts import diversity, ensemble, summarise, variation
 from rarft.evaluation.evaluate import read_analogies
 from rarft.evaluation.metrics import Interval, bootstrap, paired_difference
 from rarft.evaluation.rollouts import read_rollouts
-from rarft.progress import format_seconds
+from rarft.records.problems import load_problems, load_traces
 from rarft.report import plots
 from rarft.report.collect import Run, System, load_runs, read_log, systems_of
 

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from rarft.data import Problem, load_traces
+from rarft.records.problems import Problem, load_traces
 
 
 def one(traces_file: str, batch: int, mini: int) -> dict[str, float]:

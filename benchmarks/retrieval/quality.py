@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from rarft.artifacts import find_file, read_manifest
-from rarft.data import Problem, Trace, load_problems, load_traces, read_rows, write_jsonl
+from rarft.core.artifacts import find_file, read_manifest
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.rows import read_rows, write_jsonl
 from rarft.retriever.encoder import load_encoder
 from rarft.retriever.evaluate import EvaluateRetrieverConfig, format_table, rank_by, relevant_traces
 from rarft.retriever.labels import LABELS, read_labels

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rarft.artifacts import write_json
-from rarft.data import Trace, load_problems, load_traces
+from rarft.core.artifacts import write_json
+from rarft.records.problems import Trace, load_problems, load_traces
 from rarft.retriever.encoder import Settings, load_encoder
 from rarft.retriever.index import INFO, Info, TraceIndex
 from rarft.retriever.maxsim import Packed, scores, top_traces

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from rarft.data.prepare import PrepareConfig, prepare
-    from rarft.errors import InputError
+    from rarft.core.errors import InputError
     from rarft.evaluation.evaluate import EvaluateConfig, evaluate
     from rarft.policy.train import TrainConfig, train
+    from rarft.preparation.prepare import PrepareConfig, prepare
     from rarft.recipe import read_recipe, run_recipe
     from rarft.relevance.audit import AuditConfig, audit
     from rarft.relevance.label import LabelConfig, label
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from rarft.rewards import verify
 
 WHERE = {
-    "PrepareConfig": "data.prepare",
-    "prepare": "data.prepare",
+    "PrepareConfig": "preparation.prepare",
+    "prepare": "preparation.prepare",
     "LabelConfig": "relevance.label",
     "label": "relevance.label",
     "AuditConfig": "relevance.audit",
@@ -53,7 +53,7 @@ WHERE = {
     "read_recipe": "recipe",
     "run_recipe": "recipe",
     "verify": "rewards",
-    "InputError": "errors",
+    "InputError": "core.errors",
 }
 RENAMED = {"write_report": "report"}  # `rarft.report` is the package
 __all__ = ["__version__", *WHERE]

@@ -20,12 +20,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import rarft
-from rarft.artifacts import Stage
-from rarft.config import Config, read_yaml
-from rarft.errors import InputError
+from rarft.core.artifacts import Stage
+from rarft.core.config import Config, read_yaml
+from rarft.core.errors import InputError
 
 STAGES = {
-    "prepare": ("rarft.data.prepare:prepare", "check, deduplicate and decontaminate problems and traces"),
+    "prepare": ("rarft.preparation.prepare:prepare", "check, deduplicate and decontaminate problems and traces"),
     "label": ("rarft.relevance.label:label", "stage 1: which trace helps with which problem"),
     "audit": ("rarft.relevance.audit:audit", "compare labelers on the same pairs"),
     "train-retriever": ("rarft.retriever.train:train_retriever", "stage 2: train a retriever on the labels"),
@@ -35,8 +35,11 @@ STAGES = {
     "train": ("rarft.policy.train:train", "stage 3: train the policy by RL or SFT, with or without traces"),
     "evaluate": ("rarft.evaluation.evaluate:evaluate", "sample answers and score them"),
     "report": ("rarft.report.report:report", "one HTML page from one or several runs"),
-    "testbed": ("rarft.testbed.stage:testbed", "generate word problems whose gold analogies are known"),
-    "reasoning-gym": ("rarft.data.reasoning_gym:make_reasoning_gym", "generate planning, logic and algorithm problems"),
+    "testbed": ("rarft.testbed.testbed:testbed", "generate word problems whose gold analogies are known"),
+    "reasoning-gym": (
+        "rarft.testbed.reasoning_gym:make_reasoning_gym",
+        "generate planning, logic and algorithm problems",
+    ),
 }
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rarft.artifacts import read_manifest
-from rarft.data.load import read_rows
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
+from rarft.records.rows import read_rows
 
 if TYPE_CHECKING:
     from rarft.recipe import Recipe, Step

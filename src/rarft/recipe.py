@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rarft.artifacts import Stage, read_manifest, write_json
 from rarft.cli import STAGES, load_stage, set_dotted
-from rarft.config import Config, read_yaml
-from rarft.errors import InputError
-from rarft.progress import format_seconds, log
+from rarft.core.artifacts import Stage, read_manifest, write_json
+from rarft.core.config import Config, read_yaml
+from rarft.core.errors import InputError
+from rarft.core.progress import format_seconds, log
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 RUN_FILE = "run.json"
@@ -206,7 +206,7 @@ def check_inputs(steps: list[Step]) -> None:
     Raises:
         InputError: names the stage and the path.
     """
-    from rarft.artifacts import looks_like_path
+    from rarft.core.artifacts import looks_like_path
 
     outputs = [str(step.output) for step in steps]
     for step in steps:

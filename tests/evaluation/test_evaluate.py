@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from rarft.artifacts import read_manifest
-from rarft.data import write_jsonl
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
 from rarft.evaluation import EvaluateConfig, evaluate, read_rollouts, scores
 from rarft.evaluation.contexts import variation
+from rarft.records.rows import write_jsonl
 
 ANSWERS = ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}"]
 
@@ -167,8 +167,8 @@ def test_several_benchmarks_limit_and_overlap(policy: str, files: dict[str, str]
 
 
 def test_a_turn_of_phrase_is_no_contamination() -> None:
-    from rarft.data import Problem
     from rarft.evaluation.evaluate import contamination
+    from rarft.records.problems import Problem
 
     ending = "how many of them does she have left in the end"
     problems = [Problem(str(i), f"{name} has {i} hens, {ending}?", "1") for i, name in enumerate("ABCD")]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.evaluation.rollouts import Rollout, problem_values, read_rollouts, scores, write_rollouts
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.models.loading import context_length, eos_token_ids, load_policy
 from tests.policy.tiny import save_policy, tiny_model
 

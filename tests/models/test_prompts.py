@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rarft.data import Trace
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig, check_length, cut_at_step, prompt_text, render_prompt
+from rarft.records.problems import Trace
 from tests.policy.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()

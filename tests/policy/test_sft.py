@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from rarft.policy.sft import LeanSFTTrainer
+from rarft.policy.trl.sft import LeanSFTTrainer
 from tests.policy.tiny import tiny_model, tiny_tokenizer
 
 

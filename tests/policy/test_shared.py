@@ -13,7 +13,7 @@ from transformers import Qwen3NextConfig
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from rarft.models.prefix import why_not_shared
-from rarft.policy.shared import SharedGRPOTrainer, SharedRLOOTrainer, find_groups
+from rarft.policy.trl.shared import SharedGRPOTrainer, SharedRLOOTrainer, find_groups
 from tests.policy.tiny import CONFIGS, SHAPE, tiny_model, tiny_tokenizer
 
 PROMPTS = ["What is 1+1?", "Say: the quick brown fox jumps over the dog.", "a+b", "Why (0/5)?"]

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rarft.artifacts import read_manifest
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
 from rarft.models.loading import load_policy
-from rarft.policy.demonstrations import Demonstrations, schedule
+from rarft.policy.contexts import Demonstrations, schedule
 from rarft.policy.train import TrainConfig, train
 from tests.policy.tiny import save_policy, write_problems
 
@@ -188,7 +188,7 @@ def test_bad_input_is_told_before_training(tmp_path: Path) -> None:
 
 
 def test_demonstrations_on_a_visit() -> None:
-    from rarft.data import Problem, Trace
+    from rarft.records.problems import Problem, Trace
 
     traces = [Trace(str(i), "p", "s") for i in range(5)]
     problem = Problem("q", "?", "1")

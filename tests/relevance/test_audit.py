@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from rarft.cli import main
+from rarft.records.labels import Label, LabelWriter
 from rarft.relevance.audit import compare, kappa, roc_auc
-from rarft.relevance.labels import Label, LabelWriter
 
 
 def test_measures_equal_scikit_learn() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rarft.data import Problem, Trace
-from rarft.errors import InputError
+from rarft.core.errors import InputError
+from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import BM25, CandidateConfig, Candidates
 
 TOPICS = ["circle radius area pi", "dice coin probability fair", "train speed distance hours", "prime divisor modulo"]

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from fault_server import FAULTS, FaultServer, verdict
 
-from rarft.artifacts import read_manifest
 from rarft.cli import main
-from rarft.errors import InputError
-from rarft.models import client as client_module
-from rarft.relevance.judge import parse_verdict
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
+from rarft.llm import client as client_module
 from rarft.relevance.label import LabelConfig, label
+from rarft.relevance.labelers.judge import parse_verdict
 
 KEY = "sk-secret-of-the-test"
 

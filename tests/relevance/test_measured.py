@@ -13,14 +13,14 @@ import torch
 from fault_server import FaultServer
 from scipy import integrate, stats
 
-from rarft.artifacts import read_manifest
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
 from rarft.models.loading import load_policy
 from rarft.models.prompts import PromptConfig, render_prompt
-from rarft.relevance import likelihood, pass_rate
 from rarft.relevance.label import LabelConfig, label
-from rarft.relevance.likelihood import best_split, calibrated_threshold
-from rarft.relevance.pass_rate import difference_interval, probability_better, wilson
+from rarft.relevance.labelers import likelihood, pass_rate
+from rarft.relevance.labelers.likelihood import best_split, calibrated_threshold
+from rarft.relevance.labelers.pass_rate import difference_interval, probability_better, wilson
 
 WORDS = ["<unk>", "<eos>", "so", "then", "\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "one", "two", "three", "what"]
 
@@ -80,7 +80,7 @@ def mean_logp(model: Any, prompt: list[int], target: list[int]) -> float:
 
 @pytest.mark.parametrize("target", ["answer", "solution", "both", "auto"])
 def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy: str, target: str) -> None:
-    from rarft.data import load_problems, load_traces
+    from rarft.records.problems import load_problems, load_traces
 
     config = LabelConfig.parse(
         values(tmp_path, policy, labeler="likelihood", likelihood={"target": target, "threshold": 0.0}), "test"

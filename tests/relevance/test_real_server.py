@@ -21,8 +21,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from rarft.artifacts import read_manifest
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
 from rarft.relevance.label import LabelConfig, label
 
 pytestmark = pytest.mark.slow

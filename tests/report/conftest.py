@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rarft.artifacts import Work, stage, write_json
-from rarft.config import Config, Input
-from rarft.data import write_jsonl
+from rarft.core.artifacts import Work, stage, write_json
+from rarft.core.config import Config, Input
 from rarft.evaluation import EvaluateConfig, evaluate
+from rarft.records.rows import write_jsonl
 
 ANSWERS = ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}"]
 QUESTIONS = ["one fox", "two hens", "three <b>cows</b>"]

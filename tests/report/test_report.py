@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rarft.artifacts import write_json
-from rarft.errors import InputError
+from rarft.core.artifacts import write_json
+from rarft.core.errors import InputError
 from rarft.evaluation import read_rollouts
 from rarft.report import ReportConfig, headline_table, report
 from rarft.report.collect import align, headline, load_runs, pooled, retriever_rows, systems_of

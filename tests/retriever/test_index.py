@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from rarft.artifacts import read_manifest
-from rarft.data import Trace, load_problems, load_traces
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
+from rarft.records.problems import Trace, load_problems, load_traces
 from rarft.retriever import (
     EvaluateRetrieverConfig,
     IndexConfig,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.data import Problem, Trace
+from rarft.records.problems import Problem, Trace
 from rarft.retriever import loss as losses
 from rarft.retriever.labels import Labels, Relations
 from rarft.retriever.maxsim import scores as exact_scores

@@ -3,8 +3,8 @@
 import pytest
 
 from rarft.retriever.similar import near_duplicate_groups, near_identical
-from rarft.testbed.language import deal
-from rarft.testbed.problems import DIFFICULTIES, choose_themes, make_item, structures, surfaces
+from rarft.testbed.word_problems.language import deal
+from rarft.testbed.word_problems.problems import DIFFICULTIES, choose_themes, make_item, structures, surfaces
 
 APPLES = "Tom has 12 apples. He gives 5 apples to his sister and buys 8 more. How many apples does Tom have now?"
 AMC = r"Let $x$ and $y$ be real numbers with $x+y=\frac{7}{2}$ and $xy = 3$. Find the value of $x^2+y^2$."

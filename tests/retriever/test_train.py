@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rarft.artifacts import read_manifest
-from rarft.data import Problem, load_problems, load_traces
-from rarft.errors import InputError
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
+from rarft.records.problems import Problem, load_problems, load_traces
 from rarft.retriever import TrainRetrieverConfig, train_retriever
 from rarft.retriever.encoder import load_encoder, read_settings
 from rarft.retriever.labels import Labels, read_labels

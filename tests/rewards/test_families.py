@@ -2,9 +2,9 @@
 
 import pytest
 
-from rarft.data.reasoning_gym import ReasoningGymConfig, make_reasoning_gym
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.rewards import verify
+from rarft.testbed.reasoning_gym import ReasoningGymConfig, make_reasoning_gym
 
 reasoning_gym = pytest.importorskip("reasoning_gym")
 NOT = {"arc_agi", "boxnet", "composite", "game_of_life_halting", "graph_color", "propositional_logic", "rearc",
@@ -15,7 +15,7 @@ NOT = {"arc_agi", "boxnet", "composite", "game_of_life_halting", "graph_color", 
 def test_every_family_but_nine_rewards_its_own_answer_and_no_other(tmp_path):
     from reasoning_gym.factory import DATASETS
 
-    from rarft.data import load_problems
+    from rarft.records.problems import load_problems
 
     works = set()
     for family in sorted(DATASETS):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.rewards.file import verify_file
 
 ROWS = [

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from rarft.data import load_problems, load_traces
-from rarft.data.reasoning_gym import SOLVERS, ReasoningGymConfig, make_reasoning_gym
-from rarft.errors import InputError
+from rarft.core.errors import InputError
+from rarft.records.problems import load_problems, load_traces
 from rarft.rewards import check_golds, get_reward, verify
+from rarft.testbed.reasoning_gym import SOLVERS, ReasoningGymConfig, make_reasoning_gym
 
 pytest.importorskip("reasoning_gym")
 NAME = "reasoning-gym"

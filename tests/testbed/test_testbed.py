@@ -11,14 +11,25 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from rarft.artifacts import read_manifest
-from rarft.data import load_problems, load_traces
-from rarft.errors import InputError
-from rarft.testbed.language import FILLERS, NEUTRAL, NONSENSE, OPERATIONS, PATTERNS, SLOT, THEMES, WARM_UP, deal, words
-from rarft.testbed.leaks import find_leaks, word_leak
-from rarft.testbed.problems import DIFFICULTIES, LINKS, compute, number_pool, numbers_only_accuracy
-from rarft.testbed.stage import PolicyInitConfig, TestbedConfig, generate, testbed
-from rarft.testbed.warmup import plain_words
+from rarft.core.artifacts import read_manifest
+from rarft.core.errors import InputError
+from rarft.records.problems import load_problems, load_traces
+from rarft.testbed.testbed import PolicyInitConfig, TestbedConfig, generate, testbed
+from rarft.testbed.word_problems.language import (
+    FILLERS,
+    NEUTRAL,
+    NONSENSE,
+    OPERATIONS,
+    PATTERNS,
+    SLOT,
+    THEMES,
+    WARM_UP,
+    deal,
+    words,
+)
+from rarft.testbed.word_problems.leaks import find_leaks, word_leak
+from rarft.testbed.word_problems.problems import DIFFICULTIES, LINKS, compute, number_pool, numbers_only_accuracy
+from rarft.testbed.word_problems.warmup import plain_words
 
 SMALL = TestbedConfig(
     seed=7,

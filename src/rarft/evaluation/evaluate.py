@@ -20,13 +20,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from rarft.artifacts import Work, find_file, stage, write_json
-from rarft.config import Config, Input
-from rarft.data import Problem, Trace, load_problems, load_traces, write_jsonl
-from rarft.errors import InputError
+from rarft.core.artifacts import Work, find_file, stage, write_json
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
+from rarft.core.progress import Progress, log
 from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
 from rarft.models.prompts import PromptConfig
-from rarft.progress import Progress, log
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.rows import write_jsonl
 
 ROLLOUTS_PER_CHUNK = 256
 
@@ -298,7 +299,7 @@ def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) 
     A run of words that three or more of the questions share is a turn of phrase and does not count.
     Returns `status` (clean, overlap or unchecked), `checked` and `overlapping` (counts of `seen`), `ngram`.
     """
-    from rarft.data.decontaminate import Decontaminator
+    from rarft.records.decontaminate import Decontaminator
 
     if not seen:
         return {"status": "unchecked", "checked": 0, "overlapping": 0, "ngram": n}

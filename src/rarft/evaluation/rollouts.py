@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.evaluation import metrics
 
 Metric = Literal["avg", "pass", "maj"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 
 
 def default_device() -> torch.device:

@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from rarft.config import Config
-from rarft.data import Trace, with_answer
-from rarft.errors import InputError
+from rarft.core.config import Config
+from rarft.core.errors import InputError
+from rarft.records.problems import Trace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -99,6 +99,18 @@ def uses_chat(tokenizer: "PreTrainedTokenizerBase", config: PromptConfig) -> boo
     if config.template == "chat" and not has:
         raise InputError("template is chat, but the tokenizer has no chat template; use plain or auto")
     return has and config.template != "plain"
+
+
+def with_answer(solution: str, answer: str | None) -> str:
+    """A solution that ends in its answer: where it has no `\\boxed{}` and the answer is known, one is added.
+
+    Many worked solutions (GSM8K's, say) only mention their result; a policy that learns from them, by imitation or as
+    demonstrations, would not learn to give an answer that can be verified.
+    """
+    solution = solution.strip()
+    if answer is None or "\\boxed" in solution:
+        return solution
+    return f"{solution}\nThe answer is \\boxed{{{answer}}}."
 
 
 def cut_at_step(tokenizer: "PreTrainedTokenizerBase", solution: str, max_tokens: int) -> str:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rarft.artifacts import Work
-from rarft.data import Problem, Trace, load_problems, load_traces, with_answer
-from rarft.errors import InputError
-from rarft.policy.demonstrations import Demonstrations, Prompts, load_analogies, schedule
+from rarft.core.artifacts import Work
+from rarft.core.errors import InputError
+from rarft.core.progress import log
+from rarft.models.prompts import with_answer
+from rarft.policy.contexts import Demonstrations, Prompts, load_analogies, schedule
 from rarft.policy.train import TrainConfig
-from rarft.progress import log
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
 
 
 @dataclass
@@ -46,7 +47,7 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    from rarft.policy.monitor import Monitor, read_rows_up_to
+    from rarft.policy.trl.monitor import Monitor, read_rows_up_to
 
     job = prepare(config)
     checkpoint = last_checkpoint(work.scratch / "checkpoints")
@@ -57,9 +58,9 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     if checkpoint and first_process():
         log(f"train: going on from step {done} of {job.steps}")
     if config.algorithm == "sft":
-        from rarft.policy.sft import make_trainer
+        from rarft.policy.trl.sft import make_trainer
     else:
-        from rarft.policy.rl import make_trainer
+        from rarft.policy.trl.rl import make_trainer
     monitor = Monitor(job, work.path)
     trainer = make_trainer(job, arguments(job, work.scratch / "checkpoints"), monitor)
     monitor.watch(trainer)

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rarft.artifacts import Work, stage, write_json
-from rarft.config import Config, Input
-from rarft.errors import InputError
+from rarft.core.artifacts import Work, stage, write_json
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
 
 

@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from rarft.artifacts import Work, write_json
-from rarft.errors import InputError
+from rarft.core.artifacts import Work, write_json
+from rarft.core.errors import InputError
 from rarft.policy.run import train_policy
 from rarft.policy.train import TrainConfig
 

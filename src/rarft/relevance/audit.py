@@ -12,10 +12,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rarft.artifacts import MANIFEST, Work, read_manifest, stage, write_json
-from rarft.config import Config, Input
-from rarft.errors import InputError
-from rarft.relevance.labels import Label, read_labels
+from rarft.core.artifacts import MANIFEST, Work, read_manifest, stage, write_json
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
+from rarft.records.labels import Label, read_labels
 
 
 class AuditConfig(Config):

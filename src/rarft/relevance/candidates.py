@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from rarft.config import Config
-from rarft.data import Problem, Trace
-from rarft.data.dedupe import jaccard, normalise, shingles
-from rarft.errors import InputError
+from rarft.core.config import Config
+from rarft.core.errors import InputError
+from rarft.records.problems import Problem, Trace
+from rarft.records.same_problem import jaccard, normalise, shingles
 
 BLOCK = 256
 

@@ -15,19 +15,20 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rarft.artifacts import Work, find_file, stage
-from rarft.config import Config, Input
-from rarft.data import Problem, Trace, load_problems, load_traces, read_rows
-from rarft.errors import InputError
-from rarft.models.client import SERVER_FIELDS_NOT_IN_FINGERPRINT, check_server
+from rarft.core.artifacts import Work, find_file, stage
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
+from rarft.core.progress import log
+from rarft.llm.client import SERVER_FIELDS_NOT_IN_FINGERPRINT, check_server
 from rarft.models.prompts import PromptConfig
-from rarft.progress import log
+from rarft.records.labels import Label, LabelWriter, read_labels
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.rows import read_rows
 from rarft.relevance.candidates import CandidateConfig, Candidates, Pair
-from rarft.relevance.judge import JudgeConfig, judge_label, pair_messages
-from rarft.relevance.labels import Label, LabelWriter, read_labels
-from rarft.relevance.likelihood import LikelihoodConfig, likelihood_label
-from rarft.relevance.oracle import oracle_label
-from rarft.relevance.pass_rate import PassRateConfig, pass_rate_label
+from rarft.relevance.labelers.judge import JudgeConfig, judge_label, pair_messages
+from rarft.relevance.labelers.likelihood import LikelihoodConfig, likelihood_label
+from rarft.relevance.labelers.oracle import oracle_label
+from rarft.relevance.labelers.pass_rate import PassRateConfig, pass_rate_label
 
 Labeler = Literal["judge", "likelihood", "pass-rate", "oracle"]
 DRY_RUN_SAMPLE = 2000

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rarft.artifacts import MANIFEST, read_manifest
-from rarft.data import load_problems
-from rarft.errors import InputError
+from rarft.core.artifacts import MANIFEST, read_manifest
+from rarft.core.errors import InputError
 from rarft.evaluation import metrics
 from rarft.evaluation.metrics import Interval
 from rarft.evaluation.rollouts import (
@@ -29,6 +28,7 @@ from rarft.evaluation.rollouts import (
     read_rollouts,
     samples_per_problem,
 )
+from rarft.records.problems import load_problems
 
 
 @dataclass(frozen=True)

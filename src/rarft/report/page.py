@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rarft
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.report.collect import Run, System, align_runs, load_runs, systems_of
 from rarft.report.scores import context_section, headline_section, problem_section, summary
 from rarft.report.stages import config_section, label_section, ledger_section, retriever_section, training_section

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rarft.data import Problem, Trace, load_problems, load_traces
-from rarft.errors import InputError
+from rarft.core.errors import InputError
 from rarft.evaluation.rollouts import Rollout
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.report.collect import KEY_MARK, StageOutput, System
 
 LONGEST = 4000

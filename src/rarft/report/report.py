@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field, computed_field, field_validator
 
-from rarft.artifacts import MANIFEST, Work, read_manifest, stage
-from rarft.config import Config
-from rarft.progress import log
+from rarft.core.artifacts import MANIFEST, Work, read_manifest, stage
+from rarft.core.config import Config
+from rarft.core.progress import log
 
 
 class ReportConfig(Config):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rarft.progress import format_seconds
+from rarft.core.progress import format_seconds
 from rarft.report import plots
 from rarft.report.blocks import Cell, Figure, Section, Table, metric_cell
 from rarft.report.collect import Run, StageOutput, read_log, retriever_rows

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rarft.progress import log, track
+from rarft.core.progress import log, track
 
 CODES = "centroids_of_traces"
 CENTROIDS = "centroids.npy"

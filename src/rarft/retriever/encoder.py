@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rarft.data import Trace
-from rarft.errors import InputError
+from rarft.core.errors import InputError
+from rarft.records.problems import Trace
 
 SETTINGS = "retriever.json"
 Part = Literal["problem", "solution", "both"]

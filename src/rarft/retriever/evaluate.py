@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rarft.artifacts import Work, stage, write_json
-from rarft.config import Config, Input
-from rarft.data import Problem, Trace, load_problems, load_traces
-from rarft.errors import InputError
-from rarft.progress import log, track
+from rarft.core.artifacts import Work, stage, write_json
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
+from rarft.core.progress import log, track
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
 from rarft.retriever.metrics import METRICS, score_rankings

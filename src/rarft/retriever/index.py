@@ -22,12 +22,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from rarft.artifacts import Work, digest_input, stage, write_json
-from rarft.config import Config, Input
-from rarft.data import Trace
-from rarft.data.load import iter_records
-from rarft.errors import InputError
-from rarft.progress import track
+from rarft.core.artifacts import Work, digest_input, stage, write_json
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
+from rarft.core.progress import track
+from rarft.records.problems import Trace, iter_records
 from rarft.retriever import ann
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, trace_text
 

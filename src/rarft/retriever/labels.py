@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from rarft.artifacts import find_file
-from rarft.data import Problem, Trace, read_rows
-from rarft.errors import InputError
+from rarft.core.artifacts import find_file
+from rarft.core.errors import InputError
+from rarft.records.problems import Problem, Trace
+from rarft.records.rows import read_rows
 
 LABELS = "labels.parquet"
 

@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 
 from pydantic import field_validator
 
-from rarft.artifacts import Work, stage
-from rarft.config import Config, Input
-from rarft.data import load_problems
-from rarft.errors import InputError
-from rarft.progress import log, track
+from rarft.core.artifacts import Work, stage
+from rarft.core.config import Config, Input
+from rarft.core.errors import InputError
+from rarft.core.progress import log, track
+from rarft.records.problems import load_problems
 from rarft.retriever.index import Hit, TraceIndex
 from rarft.retriever.similar import near_identical
 

@@ -20,10 +20,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from rarft.artifacts import Work, stage, write_json
-from rarft.config import Config, Input
-from rarft.data import Problem, Trace, load_problems, load_traces
-from rarft.progress import log
+from rarft.core.artifacts import Work, stage, write_json
+from rarft.core.config import Config, Input
+from rarft.core.progress import log
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
 from rarft.retriever.similar import near_duplicate_groups, tokens

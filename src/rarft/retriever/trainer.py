@@ -23,8 +23,8 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from rarft.data import Problem, Trace
-from rarft.progress import Progress, log
+from rarft.core.progress import Progress, log
+from rarft.records.problems import Problem, Trace
 from rarft.retriever.encoder import Encoder, fast_dtype
 from rarft.retriever.labels import Labels
 from rarft.retriever.maxsim import Packed, scores

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from rarft.data import read_rows
-from rarft.errors import InputError
+from rarft.core.errors import InputError
+from rarft.records.rows import read_rows
 from rarft.rewards.base import get_reward
 from rarft.rewards.scoring import DEFAULT_TIMEOUT, score_answers
 

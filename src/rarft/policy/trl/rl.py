@@ -1,0 +1,113 @@
+"""The RL trainers: TRL's GRPO and RLOO with shared prompts, fed with problems and their demonstrations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from trl import GRPOConfig, RLOOConfig
+
+from rarft.policy.trl.shared import Base, SharedGRPOTrainer, SharedRLOOTrainer
+from rarft.rewards import REASONS, verify
+
+if TYPE_CHECKING:
+    from rarft.policy.run import Job
+    from rarft.policy.trl.monitor import Monitor
+
+
+class WithDemonstrations(Base):
+    """Mixin: rows name a problem and a visit; the prompt, with the visit's demonstrations, is made here.
+
+    Sampling and update see the same token ids: TRL carries the ones that `_tokenize_prompts` returns through both.
+    """
+
+    job: Job
+    prompt_tokens = 0
+    """Prompt tokens computed, each group's once."""
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
+        job = self.job
+        rows, self._contexts = [], []
+        for row in inputs:
+            problem = job.problems[row["problem"]]
+            traces = job.demonstrations.on_visit(problem, row["visit"])
+            ids = job.prompts.of(problem, traces)
+            self._contexts.append(ids)
+            if not self._contexts[:-1] or ids != self._contexts[-2]:
+                self.prompt_tokens += len(ids)
+            rows.append({**row, "prompt": problem.question, "demonstrations": [trace.id for trace in traces]})
+        return super()._generate_and_score_completions(rows)
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return self._contexts, None, {}
+
+
+class DemonstratedGRPOTrainer(WithDemonstrations, SharedGRPOTrainer):
+    """GRPO (also DAPO and TRL's other losses) with demonstrations in the prompt."""
+
+
+class DemonstratedRLOOTrainer(WithDemonstrations, SharedRLOOTrainer):
+    """RLOO with demonstrations in the prompt."""
+
+
+def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
+    """The trainer for `job`; `arguments` are TRL's."""
+    config = job.config
+    rows = {
+        "prompt": [job.problems[i].question for i in job.visits],
+        "problem": job.visits,
+        "visit": list(range(len(job.visits))),
+    }
+    rloo = config.algorithm == "rloo"
+    trainer = (DemonstratedRLOOTrainer if rloo else DemonstratedGRPOTrainer)(
+        model=job.model,
+        reward_funcs=make_reward(job, monitor),
+        args=(RLOOConfig if rloo else GRPOConfig)(**arguments),
+        train_dataset=Dataset.from_dict(rows),
+        processing_class=job.tokenizer,
+        peft_config=lora(config.lora) if config.lora.rank else None,
+    )
+    trainer.job = job
+    trainer.rollout_batch = config.rollout_batch
+    return trainer
+
+
+def make_reward(job: Job, monitor: Monitor) -> Any:
+    """The reward function: verification of each completion, with the share of each reason logged."""
+
+    def reward(
+        completions: list[str],
+        completion_ids: list[list[int]],
+        problem: list[int],
+        demonstrations: list[list[str]],
+        log_metric: Any,
+        **_: Any,
+    ) -> list[float]:
+        problems = [job.problems[i] for i in problem]
+        verdicts = verify(
+            [p.answer for p in problems],
+            completions,
+            name=job.config.reward,
+            extras=[{**p.extra, "question": p.question} for p in problems],
+        )
+        for reason in REASONS:
+            log_metric(f"reason/{reason}", sum(v.reason == reason for v in verdicts) / len(verdicts))
+        monitor.note_rollouts(problems, demonstrations, completions, completion_ids, verdicts)
+        return [v.reward for v in verdicts]
+
+    reward.__name__ = job.config.reward.replace("/", "_")
+    return reward
+
+
+def lora(options: Any) -> Any:
+    """PEFT's config for our options."""
+    from peft import LoraConfig
+
+    names = options.target_modules
+    return LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=names if names == "all-linear" else [name.strip() for name in names.split(",")],
+        task_type="CAUSAL_LM",
+    )

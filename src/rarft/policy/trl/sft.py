@@ -1,0 +1,111 @@
+"""SFT and RA-SFT: imitate a solution given the problem, with or without demonstrations in the prompt.
+
+The loss is TRL's, over the solution and the end token only. The prompt is the one RL and evaluation use, so a policy
+warmed up here meets nothing new there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import trl.trainer.utils
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from rarft.models.prompts import uses_chat
+from rarft.policy.trl.rl import lora
+
+if TYPE_CHECKING:
+    from rarft.policy.run import Job
+    from rarft.policy.trl.monitor import Monitor
+
+
+class LeanSFTTrainer(SFTTrainer):
+    """TRL's SFTTrainer, scoring only the tokens that count; without reports to TRL's makers and README per checkpoint.
+
+    TRL projects every position to the vocabulary, prompt and padding included, where there is no Triton. On a CPU it
+    is better to pick the positions first, as TRL itself does on a GPU; the loss is the same.
+    """
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        before = trl.trainer.utils._use_triton
+        trl.trainer.utils._use_triton = lambda device: True
+        try:
+            return super().compute_loss(*args, **kwargs)
+        finally:
+            trl.trainer.utils._use_triton = before
+
+    def _send_telemetry(self) -> None:
+        pass
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
+    """The trainer for `job`; `arguments` are TRL's."""
+    visits = by_length(job)
+    return LeanSFTTrainer(
+        model=job.model,
+        args=SFTConfig(
+            train_sampling_strategy="sequential",
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+            **arguments,
+        ),
+        train_dataset=Dataset.from_dict({"problem": [job.visits[v] for v in visits], "visit": visits}),
+        data_collator=lambda rows: collate(job, rows),
+        processing_class=job.tokenizer,
+        peft_config=lora(job.config.lora) if job.config.lora.rank else None,
+    )
+
+
+def by_length(job: Job) -> list[int]:
+    """The visits of each step, ordered by length, so that its micro-batches carry little padding.
+
+    The step's loss and update stay the same: TRL averages over the tokens of the whole step.
+    """
+    per_step = job.config.prompts_per_step
+    visits: list[int] = []
+    for start in range(0, len(job.visits), per_step):
+        step = range(start, start + per_step)
+        visits += sorted(step, key=lambda visit: len(example(job, visit)[0]))
+    return visits
+
+
+def example(job: Job, visit: int) -> tuple[list[int], int]:
+    """Token ids of prompt and solution at `visit`, and the number of those that are the prompt's."""
+    problem = job.problems[job.visits[visit]]
+    prompt = job.prompts.of(problem, job.demonstrations.on_visit(problem, visit))
+    solution = target_ids(job, job.visits[visit])
+    if job.prompts.limit is not None:
+        solution = solution[: max(1, job.prompts.limit - len(prompt))]
+    return prompt + solution, len(prompt)
+
+
+def target_ids(job: Job, index: int) -> list[int]:
+    """Token ids of a problem's solution and the end token, cut at the completion length."""
+    key = ("solution", job.problems[index].id)
+    if key not in job.prompts.made:
+        from array import array
+
+        space = "" if uses_chat(job.tokenizer, job.config.prompt) else " "
+        ids = job.tokenizer(space + job.targets[index], add_special_tokens=False)["input_ids"]
+        job.prompts.made[key] = array("I", [*ids, job.tokenizer.eos_token_id])
+    return job.prompts.made[key].tolist()[: job.config.max_completion_length]
+
+
+def collate(job: Job, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """A batch padded on the right; labels of prompt and padding are -100."""
+    examples = [example(job, row["visit"]) for row in rows]
+    width = max(len(ids) for ids, _ in examples)
+    input_ids = torch.full((len(rows), width), job.tokenizer.pad_token_id)
+    labels = torch.full((len(rows), width), -100)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for i, (ids, prompt) in enumerate(examples):
+        tokens = torch.tensor(ids)
+        input_ids[i, : len(ids)] = tokens
+        labels[i, prompt : len(ids)] = tokens[prompt:]
+        mask[i, : len(ids)] = 1
+    return {"input_ids": input_ids, "labels": labels, "attention_mask": mask}

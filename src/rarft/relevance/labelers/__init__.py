@@ -1,0 +1,1 @@
+"""The labelers: each scores how much a trace helps with a problem."""

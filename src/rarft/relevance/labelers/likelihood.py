@@ -1,0 +1,235 @@
+r"""The likelihood labeler: how much a trace raises the policy's log-probability of what is right.
+
+For a problem q with gold answer a and a trace c, the gain is
+
+    log P_M(a | q, c) / |a|  -  log P_M(a | q) / |a|
+
+in nats per token, with a written as the policy has to write it, `\boxed{a}`; likewise for the gold solution where there
+is one (a column `solution` of the problem, or a trace of the very same problem). `target` says which is the score.
+Both texts of a pair continue one prompt, which runs once; the prompt without a trace runs once for each problem. Left
+out: sampling. The likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from rarft.core.artifacts import Work
+from rarft.core.config import Config
+from rarft.core.errors import InputError
+from rarft.core.progress import log
+from rarft.models.prompts import PromptConfig
+from rarft.records.labels import Label, read_labels
+from rarft.records.problems import Problem, Trace
+from rarft.records.same_problem import normalise
+from rarft.relevance.candidates import Pair
+from rarft.relevance.resume import by_problem
+
+HELD_OUT_SHARE, HELD_OUT_LEAST = 0.1, 200
+
+
+class LikelihoodConfig(Config):
+    target: Literal["auto", "answer", "solution", "both"] = "auto"
+    """What the policy should find likelier: the gold answer, the gold solution, or both (their mean); auto: the
+    solution if every problem has one, else the answer (docs/label.md has what each was worth)."""
+    threshold: float | None = None
+    """Score above which a pair is relevant, in nats per token; without it, the best split in two of the gains above 0
+    among held-out pairs."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the model; auto is that of its weights."""
+    batch_tokens: int = 16384
+    """Most tokens that one batch computes, padding included."""
+
+
+class Scored(NamedTuple):
+    """Gains of one pair, nats per token."""
+
+    answer: float
+    solution: float | None
+
+    def score(self, target: str) -> float:
+        """The gain that `target` asks for."""
+        if target == "answer" or self.solution is None:
+            return self.answer
+        return self.solution if target == "solution" else (self.answer + self.solution) / 2
+
+
+def likelihood_label(
+    pairs: Iterable[Pair],
+    traces: Iterable[Trace],
+    config: LikelihoodConfig,
+    model: str,
+    prompt: PromptConfig,
+    calibrate_on: str | None,
+    total: int,
+    seed: int,
+    work: Work,
+    scratch: Path,
+    write: Callable[[Label], None],
+) -> None:
+    """Label pairs by the gain in log-probability.
+
+    Args:
+        pairs: gone through again once the threshold is known.
+        traces: the corpus; a trace of the very same problem is its gold solution.
+        calibrate_on: labels to choose the threshold on.
+        total: number of pairs, for the progress line.
+        scratch: where scores are kept between runs.
+
+    Raises:
+        InputError: the model can't be loaded, a prompt does not fit it, or no threshold can be chosen.
+    """
+    scores = _score_all(pairs, traces, config, model, prompt, total, work, scratch)
+    target = config.target
+    if target == "auto":  # one target for all: gains per token of short answers and long solutions differ in scale
+        target = "answer" if any(scored.solution is None for scored in scores) else "solution"
+        log(f"likelihood: scored by the {target}")
+    values = [scored.score(target) for scored in scores]
+    threshold, facts = _choose_threshold(pairs, values, config.threshold, calibrate_on, seed)
+    work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
+    log(f"likelihood: relevant above {threshold:.4f} nats per token")
+    for (problem, trace), scored, value in zip(pairs, scores, values, strict=True):
+        rationale = f"answer {scored.answer:+.4f}"
+        if scored.solution is not None:
+            rationale += f", solution {scored.solution:+.4f}"
+        write(Label(problem.id, trace.id, value > threshold, value, "likelihood", rationale + " nats per token"))
+
+
+def _score_all(
+    pairs: Iterable[Pair],
+    traces: Iterable[Trace],
+    config: LikelihoodConfig,
+    model_name: str,
+    prompt: PromptConfig,
+    total: int,
+    work: Work,
+    scratch: Path,
+) -> list[Scored]:
+    """Score every pair; those that an earlier run has scored are not computed again."""
+    scorer = cache(lambda: Scorer(model_name, config, prompt, traces))  # no model is loaded where nothing is left to do
+    scores: list[Scored] = []
+    rows = by_problem(pairs, lambda own: scorer().score(own), scratch / "likelihood.jsonl", "scoring", total)
+    for _, row in rows:
+        scores += [Scored(*gains) for gains in row["scores"]]
+        work.ledger.add(tokens_in=row["tokens"])
+    return scores
+
+
+class Scorer:
+    """Scores pairs with one model."""
+
+    def __init__(self, model: str, config: LikelihoodConfig, prompt: PromptConfig, traces: Iterable[Trace]) -> None:
+        from rarft.models.loading import context_length, load_policy
+
+        self.model, self.tokenizer = load_policy(model, dtype=config.dtype)
+        self.limit = context_length(self.model.config)
+        self.config, self.prompt = config, prompt
+        self.solutions = {normalise(trace.problem): trace.solution for trace in traces}
+
+    def score(self, pairs: Sequence[Pair]) -> dict[str, Any]:
+        """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
+        from rarft.models.prefix import score
+        from rarft.models.prompts import check_length, render_prompt
+
+        problem = pairs[0].problem
+        texts = self._targets(problem)
+        prompts = [render_prompt(self.tokenizer, problem.question, [], self.prompt)]
+        prompts += [render_prompt(self.tokenizer, problem.question, [pair.trace], self.prompt) for pair in pairs]
+        for ids in prompts:
+            check_length(ids, self.limit, problem.id, max(map(len, texts)))
+        logps = score(self.model, prompts, [texts] * len(prompts), batch_tokens=self.config.batch_tokens)
+        base, *means = [[float(row.mean()) for row in rows] for rows in logps]
+        found: list[list[float | None]] = []
+        for mean in means:
+            gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base, strict=True)]
+            found.append(gains if len(gains) == 2 else [*gains, None])
+        return {"scores": found, "tokens": sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))}
+
+    def _targets(self, problem: Problem) -> list[list[int]]:
+        """Token ids of the boxed gold answer, and of the gold solution where there is one and it is asked for."""
+        texts = [f"\\boxed{{{problem.answer}}}"]
+        solution = problem.extra.get("solution") or self.solutions.get(normalise(problem.question))
+        if solution and self.config.target != "answer":
+            texts.append(str(solution).strip())
+        elif self.config.target in ("solution", "both"):
+            raise InputError(
+                f"problem {problem.id}: likelihood.target is {self.config.target}, but it has no gold solution; "
+                "give problems a `solution` column, or use target auto or answer"
+            )
+        return [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+
+
+def _choose_threshold(
+    pairs: Iterable[Pair], values: Sequence[float], given: float | None, calibrate_on: str | None, seed: int
+) -> tuple[float, dict[str, Any]]:
+    """The threshold, and what to note about its choice."""
+    import numpy as np
+
+    if given is not None:
+        return given, {}
+    if calibrate_on is not None:
+        truth = {(row.problem_id, row.trace_id): row.relevant for row in read_labels(calibrate_on)}
+        known = [
+            (value, truth[problem.id, trace.id])
+            for (problem, trace), value in zip(pairs, values, strict=True)
+            if (problem.id, trace.id) in truth
+        ]
+        return calibrated_threshold(known, calibrate_on, seed)
+    rng = np.random.default_rng(seed)
+    size = min(len(values), max(HELD_OUT_LEAST, int(HELD_OUT_SHARE * len(values))))
+    held_out = np.asarray(values)[np.sort(rng.permutation(len(values))[:size])]
+    split = best_split(held_out[held_out > 0])  # what does not raise the probability is not relevant
+    return split, {"likelihood_held_out_pairs": size}
+
+
+def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed: int) -> tuple[float, dict[str, Any]]:
+    """The threshold with the best balanced accuracy on half of the known pairs; checked on the other half.
+
+    Args:
+        known: `(score, relevant by the other labeler)`.
+
+    Raises:
+        InputError: fewer than two pairs of either kind.
+    """
+    import numpy as np
+
+    yes = [value for value, relevant in known if relevant]
+    no = [value for value, relevant in known if not relevant]
+    if len(yes) < 2 or len(no) < 2:
+        raise InputError(
+            f"{source}: shares {len(yes)} relevant and {len(no)} other pairs with the candidates; calibration needs "
+            "two of each (use the same seed, candidates and problems for both labelers)"
+        )
+    rng = np.random.default_rng(seed)
+    halves = [
+        (np.asarray(part)[order := rng.permutation(len(part))][::2], np.asarray(part)[order][1::2])
+        for part in (yes, no)
+    ]
+
+    def balanced(threshold: float, half: int) -> float:
+        return float(((halves[0][half] > threshold).mean() + (halves[1][half] <= threshold).mean()) / 2)
+
+    values = np.sort(np.concatenate([halves[0][0], halves[1][0]]))
+    options = (values[1:] + values[:-1]) / 2
+    best = max(options.tolist(), key=lambda threshold: balanced(threshold, 0))
+    return best, {
+        "likelihood_calibration_pairs": len(known),
+        "likelihood_balanced_accuracy": {"chosen_on": balanced(best, 0), "held_out": balanced(best, 1)},
+    }
+
+
+def best_split(values: Any) -> float:
+    """The threshold that parts values into two groups with the most variance between them (Otsu's); 0 if all agree."""
+    import numpy as np
+
+    ordered = np.sort(np.asarray(values, dtype=float))
+    if len(ordered) < 2 or ordered[0] == ordered[-1]:
+        return 0.0
+    below = np.arange(1, len(ordered))
+    sums = np.cumsum(ordered)
+    mean_below = sums[:-1] / below
+    mean_above = (sums[-1] - sums[:-1]) / (len(ordered) - below)
+    between = below * (len(ordered) - below) * (mean_above - mean_below) ** 2
+    i = int(np.argmax(between))
+    return float((ordered[i] + ordered[i + 1]) / 2)
