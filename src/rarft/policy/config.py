@@ -70,7 +70,7 @@ class TrainConfig(Config):
     """Optimiser steps; by default as many as `epochs` takes."""
     epochs: float = Field(1.0, gt=0, le=1e6)
     """Passes over the problems, where `steps` is not given."""
-    learning_rate: float = Field(1e-6, ge=0, le=1)
+    learning_rate: float = Field(1e-6, ge=0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls after warm-up."""
