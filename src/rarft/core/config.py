@@ -5,6 +5,7 @@ docstring under a field is its help text. What is left out: no global config, no
 """
 
 import difflib
+import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def set_dotted(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key may stand once."""
+    """Safe YAML in which a key may stand once, and 1e-6 is a number, as in YAML 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys: set[str] = set()
@@ -183,6 +184,23 @@ class _Loader(yaml.SafeLoader):
                 )
             keys.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def parse_value(text: str) -> Any:
+    """One value, written as in a file of options: `7`, `true`, `[a, b]`, `text`.
+
+    Raises:
+        InputError: broken YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise InputError(f"{shown(text)} is no value that YAML can read; put text in quotes") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
