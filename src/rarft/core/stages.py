@@ -44,7 +44,7 @@ from rarft.core.artifacts import (
     read_manifest,
     write_json,
 )
-from rarft.core.config import Config
+from rarft.core.config import Config, shown
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
@@ -124,7 +124,7 @@ class Stage(Generic[C]):
 
     def status(self, config: C, output: str | Path) -> Status:
         """Say whether `output` holds this stage's result for exactly this config and these inputs."""
-        return self._status(self._identity(config), Path(os.path.realpath(output)))
+        return self._status(self._identity(config), _real(output))
 
     def _status(self, identity: dict[str, Any], output: Path) -> Status:
         if (output / MANIFEST).is_file():
@@ -155,16 +155,20 @@ class Stage(Generic[C]):
         Raises:
             InputError: bad input, or `output` holds something else and `overwrite` is false.
         """
-        given, output = output, Path(os.path.realpath(output))
+        given, output = output, _real(output)
         _check_output(config, output, given)
         identity = self._identity(config)
-        if redo or self._status(identity, output).state != "done":
-            with _lock(output, given) as lock:
-                _mend(output)
-                status = self._status(identity, output)
-                _check_replaceable(status, output, given, overwrite or redo)
-                if redo or status.state != "done":
-                    self._make(config, identity, output, lock)
+        if self._status(identity, output).state == "done" and not redo:
+            if any(path.exists() for path in (_old(output), _lock_file(output), output / STATE)):
+                with suppress(InputError), _lock(output, given):  # what a kill left; another process may be at work
+                    _mend(output)
+            return Path(given)
+        with _lock(output, given) as lock:
+            _mend(output)
+            status = self._status(identity, output)
+            _check_replaceable(status, output, given, overwrite or redo)
+            if redo or status.state != "done":
+                self._make(config, identity, output, lock)
         return Path(given)
 
     def _make(self, config: C, identity: dict[str, Any], output: Path, lock: int) -> None:
@@ -239,6 +243,19 @@ def find_stages() -> dict[str, Stage[Any]]:
 # The output and what lies beside it
 
 
+def _real(output: str | Path) -> Path:
+    """The output's path behind links. Raises InputError for one that no folder can have."""
+    try:
+        path = Path(os.path.realpath(output))
+        (path / MANIFEST).is_file()
+        with suppress(FileNotFoundError):
+            os.stat(f"{path.parent / f'.{path.name}.partial'}{'x' * 20}")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"--output {shown(str(output))}: cannot be made ({why})") from None
+    return path
+
+
 def _check_output(config: Config, output: Path, given: str | Path) -> None:
     """Refuse, before any work, an output that could not be moved into place or that would change an input."""
     if output == Path.cwd() or output in Path.cwd().parents:
@@ -284,10 +301,14 @@ def _old(output: Path) -> Path:
     return output.parent / f".{output.name}.old"
 
 
+def _lock_file(output: Path) -> Path:
+    return output.parent / f".{output.name}.lock"
+
+
 @contextmanager
 def _lock(output: Path, given: str | Path) -> Iterator[int]:
     """Keep other processes from writing this output."""
-    file = output.parent / f".{output.name}.lock"
+    file = _lock_file(output)
     lock = None
     while lock is None:
         try:
@@ -344,10 +365,15 @@ def _mend(output: Path) -> None:
     if old.is_dir() and not output.exists():
         os.rename(old, output)
     if (old / MANIFEST).is_file():
-        shutil.rmtree(old)
+        for entry in old.iterdir():  # the manifest, which vouches for it, goes last
+            if entry.name != MANIFEST:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        (old / MANIFEST).unlink()
+    if old.is_dir() and not any(old.iterdir()):
+        old.rmdir()
     if (output / MANIFEST).is_file():
         shutil.rmtree(output / SCRATCH, ignore_errors=True)
-        (output / STATE).unlink(missing_ok=True)
+        (output / STATE).unlink(missing_ok=True)  # last: it shows that there is something to tidy up
 
 
 def _read_state(path: Path) -> dict[str, Any]:
