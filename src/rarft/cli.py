@@ -27,6 +27,7 @@ from rarft.core.stages import find_stages
 from rarft.flags import Parser, add_fields, add_free_flags
 from rarft.recipe import Recipe, read_recipe, run_recipe
 from rarft.records.rows import count_rows
+from rarft.rewards.file import verify_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,8 +133,6 @@ def verify_command(arguments: list[str]) -> int:
     options = argparse.Namespace(**parser.parse(arguments))
     if not 0 < options.timeout < 86400:
         parser.error(f"--timeout {options.timeout}: give a number of seconds above 0")
-    from rarft.rewards.file import verify_file  # sympy: keeps --help quick
-
     verify_file(options.file, options.output, reward=options.reward, timeout=options.timeout)
     return 0
 

@@ -258,8 +258,15 @@ def test_outputs_that_cannot_be_moved_into_place_are_refused_before_any_work(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    for output, why in ((".", "the folder you are in"), ("/proc", "a mount point"), ("x" * 300, "cannot be made"), ("x" * 240, "cannot be made"), ("a\0b", "cannot be made"),
-                        (str(source) + "/below", "cannot be made"), ("/dev/null", "not a finished stage")):  # fmt: skip
+    for output, why in (
+        (".", "the folder you are in"),
+        ("/proc", "a mount point"),
+        ("x" * 300, "cannot be made"),
+        ("x" * 240, "cannot be made"),  # what lies beside it has a longer name
+        ("a\0b", "cannot be made"),
+        (f"{source}/below", "cannot be made"),
+        ("/dev/null", "not a finished stage"),
+    ):
         with pytest.raises(InputError, match=why):
             copy(config, output)
     assert copy(config, "link") == Path("link") and (tmp_path / "real" / "copy.txt").exists()

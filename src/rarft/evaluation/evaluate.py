@@ -27,12 +27,14 @@ from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
 from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
-from rarft.models.engines.base import Engine, EngineConfig, EngineOptions, Sampling, open_engine
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import Engine, EngineConfig, EngineOptions, Sampling
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
 from rarft.records.analogies import read_ranked
 from rarft.records.decontaminate import Decontaminator
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.records.rows import write_jsonl
+from rarft.rewards.problems import verify_problems
 
 ROLLOUTS_PER_CHUNK = 256
 
@@ -238,8 +240,6 @@ class _Policy:
 
     def sample(self, chunk: Sequence[Prompt]) -> list[Rollout]:
         """Rollouts of a chunk of prompts: every prompt has a seed of its own, so chunks and batches change nothing."""
-        from rarft.rewards.problems import verify_problems  # sympy: keeps --help quick
-
         config = self.config
         groups = self.engine.sample(
             [self._ids(prompt) for prompt in chunk],

@@ -28,7 +28,8 @@ from rarft.core.doors import load_class, load_only_class
 from rarft.core.errors import InputError
 from rarft.core.estimate import Count
 from rarft.core.stages import Work
-from rarft.models.engines.base import Engine, EngineOptions, open_engine
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import Engine, EngineOptions
 from rarft.models.prompts import PromptConfig
 from rarft.records.labels import Label
 from rarft.records.problems import Trace

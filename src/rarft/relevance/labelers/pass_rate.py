@@ -25,6 +25,7 @@ from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
+from rarft.rewards.problems import verify_problems
 from rarft.stats import newcombe
 
 
@@ -84,8 +85,6 @@ class Sampler:
 
     def count(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """Right samples of each pair of one problem and without a trace, and the tokens it took."""
-        from rarft.rewards.problems import verify_problems  # sympy: keeps --help quick
-
         config, engine, problem = self.config, self.engine, pairs[0].problem
         contexts: list[Trace | None] = [None, *(pair.trace for pair in pairs)]
         prompts = [
