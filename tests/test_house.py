@@ -18,33 +18,11 @@ import rarft
 from rarft.core.stages import find_stages
 
 ROOT = Path(rarft.__file__).parent
-SLOW = frozenset(
-    [
-        "torch",
-        "transformers",
-        "trl",
-        "tokenizers",
-        "sentence_transformers",
-        "lancedb",
-        "pyarrow",
-        "sklearn",
-        "scipy",
-        "datasets",
-        "datasketch",
-        "peft",
-        "matplotlib",
-        "openai",
-        "pytrec_eval",
-        "reasoning_gym",
-        "vllm",
-        "ray",
-        "sympy",
-        "math_verify",
-        "latex2sympy2_extended",
-        "uvicorn",
-        "fastapi",
-    ]
-)
+SLOW = {
+    *("torch", "transformers", "trl", "tokenizers", "sentence_transformers", "peft", "vllm", "ray", "reasoning_gym"),
+    *("lancedb", "pyarrow", "datasets", "datasketch", "sklearn", "scipy", "pytrec_eval", "matplotlib"),
+    *("openai", "fastapi", "uvicorn", "sympy", "math_verify", "latex2sympy2_extended"),
+}
 
 
 @pytest.fixture(scope="module")
