@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Input, NotInResult
+from rarft.core.config import Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
@@ -78,7 +78,7 @@ class EvaluateConfig(EngineConfig):
     """Number type of the weights."""
     batch_size: Annotated[int, NotInResult] = Field(default=64, ge=1)
     """Completions computed at once in this process; lower it when memory runs out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
 
     @field_validator("problems", "trained_on", mode="before")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Config, Input
+from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
 from rarft.core.stages import Work, stage
@@ -54,7 +54,7 @@ class EvaluateRetrieverConfig(Config):
     """Leave out traces whose problem is near-identical to the query's."""
     baselines: bool = True
     """Measure BM25, the untuned base model and random too."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random ranking and of the bootstrap."""
 
 

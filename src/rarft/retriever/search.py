@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from rarft.core.config import Config, Input, NotInResult
+from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log, track
@@ -49,7 +49,7 @@ class RetrieveConfig(Config):
     """Where the index's retriever lies now, if it has moved; default where it was when the index was built."""
     batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Problems per forward pass."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of a `random` index."""
 
     @field_validator("problems", mode="before")
