@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rarft.cli import STAGES, Parser, add_fields, free_overrides, load_stage, main, nested_config
-from rarft.core.config import Config, Input
+from rarft.cli import main
+from rarft.core.config import Config, Input, nested_config
+from rarft.core.stages import find_stages
+from rarft.flags import Parser, add_fields, free_overrides
 
 
 class SectionConfig(Config):
@@ -67,9 +69,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert line in told and told.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", find_stages())
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    stage = load_stage(name)
+    stage = find_stages()[name]
     with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
     told = capsys.readouterr().out
@@ -80,7 +82,7 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from rarft.cli import STAGES, load_stage; [load_stage(n) for n in STAGES]; "
+        "import sys; from rarft.core.stages import find_stages; find_stages(); "
         "heavy = {'torch', 'transformers', 'trl', 'sentence_transformers', 'lancedb'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

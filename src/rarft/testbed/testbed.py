@@ -16,18 +16,32 @@ Each folder can be given where a command takes problems or traces. A problem and
 has `structure`; docs/testbed.md describes the domains.
 """
 
-from rarft.core.artifacts import Work, stage
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log
+from rarft.core.stages import Work, stage
 from rarft.testbed.config import TestbedConfig
 from rarft.testbed.house_rules.problems import write_house_rules
 from rarft.testbed.word_problems.write import write_word_problems
 
+WRITE = {"word-problems": write_word_problems, "house-rules": write_house_rules}
 EVERY_DOMAIN = {"domain", "n_train", "n_eval", "n_corpus", "seed"}
 
 
-@stage("testbed")
-def testbed(config: TestbedConfig, work: Work) -> None:
+def estimate(config: TestbedConfig, known: Known) -> Estimate:
+    """Problems and traces that are generated."""
+    asked, told = Sizes(config.n_eval, config.n_eval), Sizes(None, config.n_corpus)
+    makes = {"train": Sizes(config.n_train, config.n_train), "eval": asked, "corpus": told}
+    if config.domain == "word-problems":
+        makes["warmup"] = Sizes(config.n_warmup, config.n_warmup)
+    else:
+        makes |= {"eval-seen": asked, "swapped/eval": asked, "swapped/eval-seen": asked, "swapped/corpus": told}
+    problems = sum(sizes.problems or 0 for sizes in makes.values())
+    return Estimate({"problems": problems, "traces": config.n_corpus}, makes)
+
+
+@stage("testbed", "generate problems whose gold analogies are known", place=90, estimate=estimate)
+def make_testbed(config: TestbedConfig, work: Work) -> None:
     """Write the problems and traces of a domain.
 
     Raises:
@@ -36,6 +50,5 @@ def testbed(config: TestbedConfig, work: Work) -> None:
     others = sorted(config.model_fields_set - EVERY_DOMAIN)
     if others and config.domain != "word-problems":
         raise InputError(f"{others[0].replace('_', '-')} is an option of the word problems; {config.domain} has none")
-    write = {"word-problems": write_word_problems, "house-rules": write_house_rules}[config.domain]
-    work.results |= write(config, work.path)
-    log(f"testbed: {', '.join(f'{k} {v}' for k, v in work.results.items())}")
+    work.results |= WRITE[config.domain](config, work.path)
+    log("testbed: {n_structures} structures, {n_train} problems to train on, {n_corpus} traces".format(**work.results))
