@@ -22,9 +22,10 @@ from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.testbed.config import TestbedConfig
 from rarft.testbed.house_rules.problems import write_house_rules
+from rarft.testbed.library.problems import write_library
 from rarft.testbed.word_problems.write import write_word_problems
 
-WRITE = {"word-problems": write_word_problems, "house-rules": write_house_rules}
+WRITE = {"word-problems": write_word_problems, "house-rules": write_house_rules, "library": write_library}
 EVERY_DOMAIN = {"domain", "n_train", "n_eval", "n_corpus", "seed"}
 
 
