@@ -32,7 +32,8 @@ HOSTILE = [
     "", " ", "nan", "inf", "-inf", "-1", "0", "1e308", "1e-300", "-0.0", "1e-3", "2", "9" * 400, "0x10", "none",
     "true", "[", "{a: 1}", "{a: {b: [1, 2]}}", "- x", "*", "&a", "!!python/object:os.system", "x" * 5000, "a\nb",
     "\udcff", "💥", "../../x", "..", ".", "/", "/dev/null", "/dev/zero", "/etc/shadow", "/root", "~", "no-such",
-    "$HOME",     "a:b", "json:loads", "os:system", "rarft.core.config:Config", "http://127.0.0.1:9", "--", "-", "'; rm -rf x", "%s",
+    "$HOME", "a:b", "json:loads", "os:system",
+    "rarft.core.config:Config", "http://127.0.0.1:9", "--", "-", "'; rm -rf x", "%s",
 ]  # fmt: skip
 CELLS: list[Any] = [
     None, "", " ", 0, -1, 1.5, True, [], {}, ["a"], {"a": 1}, "\ud800", "\x00", "x" * 100_000, "\\boxed{", "$" * 999,
