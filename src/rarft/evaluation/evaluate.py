@@ -13,21 +13,21 @@ Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_di
 
 import hashlib
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from rarft.core.artifacts import Work, find_file, stage, write_json
+from rarft.core.artifacts import Work, stage, write_json
 from rarft.core.config import Config, Input
 from rarft.core.errors import InputError
 from rarft.core.progress import Progress, log
-from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
+from rarft.evaluation.scores import scores
 from rarft.models.prompts import PromptConfig
+from rarft.records.analogies import read_analogies
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import write_jsonl
+from rarft.records.rollouts import Rollout, read_rollouts, write_rollouts
 
 ROLLOUTS_PER_CHUNK = 256
 
@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         raise InputError("--analogies names trace ids; give the --traces they come from too")
     if config.contexts != "together" and not config.analogies:
         raise InputError(f"--contexts {config.contexts} needs --analogies; without them there is one context only")
-    ranked = read_analogies(config.analogies) if config.analogies else None
+    ranked = read_analogies(config.analogies, traces) if config.analogies else None
     if ranked is not None:
         asked = [problem.id for problems in benchmarks.values() for problem in problems]
         without = sum(key not in ranked for key in asked)
@@ -126,7 +126,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
                 policy = policy or _Policy(config, plan)
                 rows = policy.sample(chunk)
                 aside = work.scratch / "writing.parquet"
-                write_rollouts(rows, aside)
+                write_rollouts(aside, rows)
                 aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
                 progress.advance(len(rows))
             prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
@@ -134,7 +134,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
                 tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows)
             )
             rollouts.extend(rows)
-    write_rollouts(rollouts, work.path / "rollouts.parquet")
+    write_rollouts(work.path / "rollouts.parquet", rollouts)
     found = scores(rollouts, k=config.k, seed=config.seed)
     seen = [trace.problem for trace in traces.values()]
     seen += [problem.question for path in config.trained_on for problem in load_problems(path)]
@@ -158,7 +158,13 @@ Prompt = tuple[str, Problem, Context, int]
 
 
 def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
-    """Problems by benchmark name: the given name, or the file's or folder's. Raises InputError on a name used twice."""
+    """Problems by benchmark name: the given name, or the file's or folder's.
+
+    Raises:
+        InputError: a name used twice, or a problem that the reward cannot score.
+    """
+    from rarft.rewards import require_golds
+
     found: dict[str, list[Problem]] = {}
     for given in config.problems:
         path = Path(given)
@@ -168,23 +174,9 @@ def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
         problems = load_problems(given, config.columns)
         if config.limit is not None and len(problems) > config.limit:
             problems = sorted(random.Random(config.seed).sample(problems, config.limit), key=lambda problem: problem.id)
+        require_golds(problems, config.reward, given)
         found[name] = problems
     return found
-
-
-def read_analogies(path: str) -> dict[str, list[str]]:
-    """problem id -> trace ids, best first. Raises InputError for a file without the contract's columns."""
-    import pyarrow.parquet as pq
-
-    file = find_file(path, "analogies.parquet")
-    table = pq.read_table(file)
-    for column in ("problem_id", "rank", "trace_id"):
-        if column not in table.column_names:
-            raise InputError(f"{file}: column {column} is missing; make it with `rarft retrieve`")
-    ranked: dict[str, list[tuple[int, str]]] = {}
-    for row in table.select(["problem_id", "rank", "trace_id"]).to_pylist():
-        ranked.setdefault(row["problem_id"], []).append((row["rank"], row["trace_id"]))
-    return {problem: [trace for _, trace in sorted(rows)] for problem, rows in ranked.items()}
 
 
 def prompts_of(
@@ -193,14 +185,11 @@ def prompts_of(
     """The contexts a problem is asked with, and how many samples each gets.
 
     A problem for which retrieval found nothing good enough is asked without a trace; one with fewer than top-k
-    analogies with those it has. Raises InputError if an analogy is not among the traces.
+    analogies with those it has.
     """
     ids = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
     if not ids:
         return [((0, []), config.samples)]
-    missing = [key for key in ids if key not in traces]
-    if missing:
-        raise InputError(f"{config.traces}: no trace {missing[0]}, which {config.analogies} names for {problem.id}")
     chosen = [traces[key] for key in ids]
     if config.contexts == "together":
         return [((0, chosen), config.samples)]
@@ -258,7 +247,7 @@ class _Policy:
             for sample, completion in enumerate(group)
         ]
         texts = [self.tokenizer.decode(done.token_ids, skip_special_tokens=True) for _, _, done in drawn]
-        golds = [prompt[1].answer for prompt, _, _ in drawn]
+        golds = [prompt[1].gold for prompt, _, _ in drawn]
         extras = [{**prompt[1].extra, "question": prompt[1].question} for prompt, _, _ in drawn]
         verdicts = verify(golds, texts, name=config.reward, extras=extras)
         return [
@@ -303,10 +292,8 @@ def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) 
 
     if not seen:
         return {"status": "unchecked", "checked": 0, "overlapping": 0, "ngram": n}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "benchmark.jsonl"
-        write_jsonl(file, problems)
-        grams = Decontaminator([str(file)], n, stock_phrase=STOCK_PHRASE)
+    grams = Decontaminator(n, STOCK_PHRASE)
+    grams.add("benchmark", (problem.question for problem in problems))
     hits = sum(grams.find(text) is not None for text in seen)
     return {"status": "overlap" if hits else "clean", "checked": len(seen), "overlapping": hits, "ngram": n}
 

@@ -87,15 +87,16 @@ def first_process() -> bool:
 def prepare(config: TrainConfig) -> Job:
     """Load and check everything that training needs, so that bad input fails before the first step."""
     from rarft.models.loading import context_length, load_policy
+    from rarft.rewards import require_golds
 
     problems = load_problems(config.problems)
     traces = {trace.id: trace for trace in load_traces(config.traces)} if config.traces else {}
     eval_problems = load_problems(config.eval_problems)[: config.eval_limit] if config.eval_problems else []
     analogies: dict[str, Sequence[Trace]] = {}
     if config.retrieval and config.analogies:
-        analogies.update(load_analogies(config.analogies, traces, str(config.traces)))
+        analogies.update(load_analogies(config.analogies, traces))
         if config.eval_analogies:
-            analogies.update(load_analogies(config.eval_analogies, traces, str(config.traces)))
+            analogies.update(load_analogies(config.eval_analogies, traces))
         if not any(problem.id in analogies for problem in problems):
             raise InputError(f"{config.analogies}: has no analogy for any problem of {config.problems}; retrieve anew")
     elif config.retrieval and first_process():
@@ -104,7 +105,9 @@ def prepare(config: TrainConfig) -> Job:
         [solution_of(problem, traces, config.problems) for problem in problems] if config.algorithm == "sft" else []
     )
     if not targets:
-        check_golds(problems, config)
+        require_golds(problems, config.reward, config.problems)
+    if config.eval_problems:
+        require_golds(eval_problems, config.reward, config.eval_problems)
 
     per_step = config.prompts_per_step
     steps = config.steps or max(1, math.ceil(len(problems) * config.epochs / per_step))
@@ -139,17 +142,6 @@ def solution_of(problem: Problem, traces: dict[str, Trace], where: str) -> str:
             f"{where}: problem {problem.id} has no column `solution` and no trace with its id; sft needs one"
         )
     return with_answer(solution, problem.answer)
-
-
-def check_golds(problems: Sequence[Problem], config: TrainConfig) -> None:
-    """Refuse gold answers that nothing could match. Raises InputError naming the first."""
-    from rarft.rewards import check_golds as find_faults
-
-    extras = [{**p.extra, "question": p.question} for p in problems]
-    faults = find_faults([p.answer for p in problems], name=config.reward, extras=extras)
-    for problem, fault in zip(problems, faults, strict=True):
-        if fault:
-            raise InputError(f"{config.problems}: problem {problem.id}: {fault}; mend it or drop the problem")
 
 
 def covered(job: Job) -> int:

@@ -10,20 +10,20 @@ dear one. Left out: labels that use a whole list of traces at once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from rarft.core.artifacts import Work, find_file, stage
+from rarft.core.artifacts import Work, stage
 from rarft.core.config import Config, Input
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.llm.client import SERVER_FIELDS_NOT_IN_FINGERPRINT, check_server
 from rarft.models.prompts import PromptConfig
+from rarft.records.analogies import read_analogies
 from rarft.records.labels import Label, LabelWriter, read_labels
-from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import read_rows
+from rarft.records.problems import Problem, Trace, load_problems, load_traces, require_answers
 from rarft.relevance.candidates import CandidateConfig, Candidates, Pair
 from rarft.relevance.labelers.judge import JudgeConfig, judge_label, pair_messages
 from rarft.relevance.labelers.likelihood import LikelihoodConfig, likelihood_label
@@ -121,6 +121,7 @@ def label(config: LabelConfig, work: Work) -> None:
     """
     check_config(config)
     candidates, problems, traces = _candidates(config)
+    _check_golds(config, candidates.problems)
     total = candidates.upper_bound()
     with LabelWriter(work.path / "labels.parquet") as out:
         if config.screen == "none":
@@ -160,13 +161,22 @@ def check_config(config: LabelConfig, server: bool = True) -> None:
         raise InputError("labelers likelihood and pass-rate need the policy; give it with --model")
 
 
+def _check_golds(config: LabelConfig, problems: Sequence[Problem]) -> None:
+    """Raise InputError unless every problem has the gold that the labelers need."""
+    used = {config.labeler, config.screen}
+    if "pass-rate" in used:
+        from rarft.rewards import require_golds
+
+        require_golds(problems, config.pass_rate.reward, config.problems)
+    if "likelihood" in used and config.likelihood.target in ("answer", "both"):
+        require_answers(problems, config.problems, f"likelihood.target {config.likelihood.target}")
+
+
 def _candidates(config: LabelConfig) -> tuple[Candidates, Mapping[str, Problem], Mapping[str, Trace]]:
     problems, traces = load_problems(config.problems), load_traces(config.traces)
     analogies: dict[str, list[str]] | None = None
     if config.analogies is not None:
-        analogies = {}
-        for _, row in read_rows(str(find_file(config.analogies, "analogies.parquet"))):
-            analogies.setdefault(str(row["problem_id"]), []).append(str(row["trace_id"]))
+        analogies = read_analogies(config.analogies)
     candidates = Candidates(problems, traces, config.candidates, config.seed, analogies)
     return candidates, {p.id: p for p in problems}, {t.id: t for t in traces}
 

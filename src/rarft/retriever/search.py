@@ -3,10 +3,10 @@
 `rarft retrieve --problems P --index I --top-k K --output DIR`
 
 For a problem `q`: the index's best traces, less those whose own problem is near-identical to `q` (the answer-leak
-guard, `similar.py`), less those below the minimum score, and from what is left `top_k`, by score or, with `diversity`
-d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal marginal relevance,
-Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give it no
-demonstration.
+guard, `records/same_problem.py`), less those below the minimum score, and from what is left `top_k`, by score or,
+with `diversity` d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal
+marginal relevance, Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give
+it no demonstration.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from rarft.core.artifacts import Work, stage
 from rarft.core.config import Config, Input
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
+from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import load_problems
+from rarft.records.same_problem import near_identical
 from rarft.retriever.index import Hit, TraceIndex
-from rarft.retriever.similar import near_identical
 
-ANALOGIES = "analogies.parquet"
 SPARE = 8
 CHUNK = 512
 
@@ -79,17 +79,11 @@ def retrieve(config: RetrieveConfig, work: Work) -> None:
     Raises:
         InputError: bad problems, top-k above the number of traces, an index of another retriever.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     problems = [problem for path in config.problems for problem in load_problems(path)]
     if len({problem.id for problem in problems}) < len(problems):
         raise InputError(f"{', '.join(config.problems)}: share ids; make ids unique over all files")
     index = TraceIndex(config.index, retriever=config.retriever, batch_size=config.batch_size, seed=config.seed)
     check_top_k(index, config.top_k)
-    schema = pa.schema(
-        [("problem_id", pa.string()), ("rank", pa.int32()), ("trace_id", pa.string()), ("score", pa.float64())]
-    )
     rows, blocked, without = [], [], 0
     for at in track(range(0, len(problems), CHUNK), f"retrieving ({CHUNK} problems a step)"):
         chunk = problems[at : at + CHUNK]
@@ -105,9 +99,8 @@ def retrieve(config: RetrieveConfig, work: Work) -> None:
         for problem, hits in zip(chunk, found.hits, strict=True):
             without += not hits
             for rank, hit in enumerate(hits, start=1):
-                rows.append((problem.id, rank, hit.trace_id, hit.score))
-    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
-    pq.write_table(pa.table(columns, schema=schema), work.path / ANALOGIES)
+                rows.append(Analogy(problem.id, rank, hit.trace_id, hit.score))
+    write_analogies(work.path / ANALOGIES, rows)
     work.results |= {
         "n_problems": len(problems),
         "n_analogies": len(rows),

@@ -24,9 +24,9 @@ from rarft.core.artifacts import Work, stage, write_json
 from rarft.core.config import Config, Input
 from rarft.core.progress import log
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_duplicate_groups, tokens
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
-from rarft.retriever.similar import near_duplicate_groups, tokens
 
 
 class TrainRetrieverConfig(Config):

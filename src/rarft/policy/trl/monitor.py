@@ -214,7 +214,7 @@ class Monitor(TrainerCallback):
         problems = [job.eval_problems[i] for i in mine for _ in range(job.config.eval_samples)]
         texts = job.tokenizer.batch_decode(self._sample(list(mine)), skip_special_tokens=True)
         verdicts = verify(
-            [p.answer for p in problems],
+            [p.gold for p in problems],
             texts,
             name=job.config.reward,
             extras=[{**p.extra, "question": p.question} for p in problems],

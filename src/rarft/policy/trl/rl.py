@@ -85,7 +85,7 @@ def make_reward(job: Job, monitor: Monitor) -> Any:
     ) -> list[float]:
         problems = [job.problems[i] for i in problem]
         verdicts = verify(
-            [p.answer for p in problems],
+            [p.gold for p in problems],
             completions,
             name=job.config.reward,
             extras=[{**p.extra, "question": p.question} for p in problems],

@@ -22,7 +22,7 @@ from rarft.core.progress import log
 from rarft.models.prompts import PromptConfig
 from rarft.records.labels import Label, read_labels
 from rarft.records.problems import Problem, Trace
-from rarft.records.same_problem import normalise
+from rarft.records.same_problem import letters
 from rarft.relevance.candidates import Pair
 from rarft.relevance.resume import by_problem
 
@@ -45,14 +45,13 @@ class LikelihoodConfig(Config):
 class Scored(NamedTuple):
     """Gains of one pair, nats per token."""
 
-    answer: float
+    answer: float | None
     solution: float | None
 
     def score(self, target: str) -> float:
         """The gain that `target` asks for."""
-        if target == "answer" or self.solution is None:
-            return self.answer
-        return self.solution if target == "solution" else (self.answer + self.solution) / 2
+        gains = [gain for name, gain in self._asdict().items() if gain is not None and target in (name, "both")]
+        return sum(gains) / len(gains)
 
 
 def likelihood_label(
@@ -84,16 +83,16 @@ def likelihood_label(
     target = config.target
     if target == "auto":  # one target for all: gains per token of short answers and long solutions differ in scale
         target = "answer" if any(scored.solution is None for scored in scores) else "solution"
+        if target == "answer" and any(scored.answer is None for scored in scores):
+            raise InputError("likelihood: some problems have no gold solution, others no answer; give all one of them")
         log(f"likelihood: scored by the {target}")
     values = [scored.score(target) for scored in scores]
     threshold, facts = _choose_threshold(pairs, values, config.threshold, calibrate_on, seed)
     work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
     log(f"likelihood: relevant above {threshold:.4f} nats per token")
     for (problem, trace), scored, value in zip(pairs, scores, values, strict=True):
-        rationale = f"answer {scored.answer:+.4f}"
-        if scored.solution is not None:
-            rationale += f", solution {scored.solution:+.4f}"
-        write(Label(problem.id, trace.id, value > threshold, value, "likelihood", rationale + " nats per token"))
+        gains = ", ".join(f"{name} {gain:+.4f}" for name, gain in scored._asdict().items() if gain is not None)
+        write(Label(problem.id, trace.id, value > threshold, value, "likelihood", gains + " nats per token"))
 
 
 def _score_all(
@@ -125,39 +124,42 @@ class Scorer:
         self.model, self.tokenizer = load_policy(model, dtype=config.dtype)
         self.limit = context_length(self.model.config)
         self.config, self.prompt = config, prompt
-        self.solutions = {normalise(trace.problem): trace.solution for trace in traces}
+        self.solutions = {letters(trace.problem): trace.solution for trace in traces}
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
+        """Gains `[answer, solution]` of each pair of one problem (None for what it lacks), and the tokens run."""
         from rarft.models.prefix import score
         from rarft.models.prompts import check_length, render_prompt
 
         problem = pairs[0].problem
-        texts = self._targets(problem)
+        targets = self._targets(problem)
+        texts = list(targets.values())
         prompts = [render_prompt(self.tokenizer, problem.question, [], self.prompt)]
         prompts += [render_prompt(self.tokenizer, problem.question, [pair.trace], self.prompt) for pair in pairs]
         for ids in prompts:
             check_length(ids, self.limit, problem.id, max(map(len, texts)))
         logps = score(self.model, prompts, [texts] * len(prompts), batch_tokens=self.config.batch_tokens)
         base, *means = [[float(row.mean()) for row in rows] for rows in logps]
-        found: list[list[float | None]] = []
+        found = []
         for mean in means:
-            gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base, strict=True)]
-            found.append(gains if len(gains) == 2 else [*gains, None])
+            gains = {name: round(a - b, 6) for name, a, b in zip(targets, mean, base, strict=True)}
+            found.append([gains.get(name) for name in Scored._fields])
         return {"scores": found, "tokens": sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))}
 
-    def _targets(self, problem: Problem) -> list[list[int]]:
-        """Token ids of the boxed gold answer, and of the gold solution where there is one and it is asked for."""
-        texts = [f"\\boxed{{{problem.answer}}}"]
-        solution = problem.extra.get("solution") or self.solutions.get(normalise(problem.question))
+    def _targets(self, problem: Problem) -> dict[str, list[int]]:
+        """Token ids of the boxed gold `answer`, and of the gold `solution` if asked for, as far as they exist."""
+        texts = {"answer": f"\\boxed{{{problem.answer}}}"} if problem.answer is not None else {}
+        solution = problem.extra.get("solution") or self.solutions.get(letters(problem.question))
         if solution and self.config.target != "answer":
-            texts.append(str(solution).strip())
+            texts["solution"] = str(solution).strip()
         elif self.config.target in ("solution", "both"):
             raise InputError(
                 f"problem {problem.id}: likelihood.target is {self.config.target}, but it has no gold solution; "
                 "give problems a `solution` column, or use target auto or answer"
             )
-        return [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        if not texts:
+            raise InputError(f"problem {problem.id}: has neither an answer nor a gold solution; likelihood needs one")
+        return {name: list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for name, text in texts.items()}
 
 
 def _choose_threshold(

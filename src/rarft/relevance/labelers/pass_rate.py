@@ -113,7 +113,7 @@ class Sampler:
         )
         texts = [self.tokenizer.decode(s.token_ids, skip_special_tokens=True) for group in samples for s in group]
         extra = {**problem.extra, "question": problem.question}
-        golds, extras = [problem.answer] * len(texts), [extra] * len(texts)
+        golds, extras = [problem.gold] * len(texts), [extra] * len(texts)
         verdicts = iter(verify(golds, texts, name=self.config.reward, extras=extras))
         base, *right = [sum(next(verdicts).reward >= 1 for _ in group) for group in samples]
         return {

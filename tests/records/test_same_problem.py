@@ -2,7 +2,7 @@
 
 import pytest
 
-from rarft.retriever.similar import near_duplicate_groups, near_identical
+from rarft.records.same_problem import near_duplicate_groups, near_identical
 from rarft.testbed.word_problems.language import deal
 from rarft.testbed.word_problems.problems import DIFFICULTIES, choose_themes, make_item, structures, surfaces
 
