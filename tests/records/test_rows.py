@@ -110,8 +110,8 @@ def test_parquet_types_are_no_text_but_go_with_a_problem(tmp_path: Path, value: 
 
 def test_cells_as_json_has_them() -> None:
     row = {
-        "when": datetime(2024, 1, 2, 3, 4), "price": Decimal("1.50"), "nan": float("nan"), "image": {"bytes": b"x", "path": "p"},
-        "pairs": [("a", 1), (b"b", 2)], 3: object(), "n": 1, "yes": True,
+        "when": datetime(2024, 1, 2, 3, 4), "price": Decimal("1.50"), "nan": float("nan"),
+        "image": {"bytes": b"x", "path": "p"}, "pairs": [("a", 1), (b"b", 2)], 3: object(), "n": 1, "yes": True,
     }  # fmt: skip
     assert plain_row(row) == {
         "when": "2024-01-02T03:04:00", "price": "1.50", "nan": None, "image": {"path": "p"},
@@ -221,9 +221,8 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_text().count("\n") == 2 and [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5
-)  # fmt: skip
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
 COLUMNS = st.sampled_from(["id", "question", "problem", "solution", "answer", "kind", "source", "more"])
 
 

@@ -57,7 +57,7 @@ def read_analogies(path: str, traces: Container[str] | None = None) -> dict[str,
             number_of(values, "score") if "score" in values else 0.0,
         )
         if traces is not None and found.trace_id not in traces:
-            raise ValueError(f"trace {found.trace_id!r} is not among the traces given; give those of the index")
+            raise ValueError(f"trace {found.trace_id!r} is not among the traces given; give the corpus it is from")
         return found
 
     file = local_table(path, ANALOGIES)

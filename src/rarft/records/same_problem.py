@@ -37,12 +37,14 @@ _STOP_WORDS = """
     we were what when where which while who whose will with would you your
     i my after before also if let find given
     all answer common comma commas compute determine enter evaluate express form fraction notation number numbers
-    possible real separated simplest simplify solve value values"""
+    possible real separated simplest simplify solve value values
+    assert function must program python satisfy write"""
 _STOP = frozenset(_STOP_WORDS.split())
 _LATEX = (
     (re.compile(r"\\(?:[,;:!> ]|q?quad\b|hspace\*?\{[^}]*\}|left\b|right\b|displaystyle\b|limits\b|nolimits\b)"), " "),
+    (re.compile(r"[\^_]\{\}"), ""),
     (re.compile(r"\\(?:text|mathrm|textbf|textit|mathbf|operatorname|mbox|boldsymbol)\s*\{([^{}]*)\}"), r" \1 "),
-    (re.compile(r"\\[dtc]frac\b"), r"\\frac"),
+    (re.compile(r"\\[dtc]frac(?![a-z])"), r"\\frac"),
     (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\(?:leq|le)\b"), "<="),
     (re.compile(r"\\(?:geq|ge)\b"), ">="),
