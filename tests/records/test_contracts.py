@@ -68,6 +68,12 @@ def test_what_is_written_is_read_back_also_by_the_folder(tmp_path: Path) -> None
     assert read_rollouts(tmp_path) == ROLLOUTS
 
 
+def test_what_a_model_wrote_can_be_written(tmp_path: Path) -> None:
+    """Half of a surrogate pair in an answer that was paid for must not end the run."""
+    write_labels(tmp_path / "labels.parquet", [LABELS[0]._replace(rationale="so \ud83d")])
+    assert next(read_labels(str(tmp_path))).rationale == "so ?"
+
+
 def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     write_labels(tmp_path / "labels.parquet", [])
     write_analogies(tmp_path / "analogies.parquet", [])

@@ -104,7 +104,7 @@ def test_write_and_read_back(tmp_path: Path) -> None:
             r"row 1: column `question` is missing \(there: id, text, answer\)",
         ),
         ('{"id": "a", "question": "q", "answer": "1"}\n' * 2, r"row 2: id 'a' was used in row 1"),
-        ("[1, 2]\n", r"row 1: not a row \(a JSON list"),
+        ("[1, 2]\n", r"row 1: a list where an object is needed"),
         ("", r"no rows"),
     ],
 )

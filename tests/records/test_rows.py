@@ -49,8 +49,8 @@ def complaint(path: Path | str) -> str:
         (GOOD + '{"id": "b", "question": "q", "answer": -Infinity}', "row 2: column `answer` holds -inf"),
         (GOOD + '{"id": "b", "question": "q", "answer": 1e999}', "row 2: column `answer` holds inf"),
         (GOOD + '{"id": "b", "question": "q", "kind": []}', "row 2: column `kind` holds a list"),
-        (GOOD + "null", "row 2: not a row (a JSON NoneType"),
-        (json.dumps([json.loads(GOOD)]), "row 1: not a row (a JSON list where an object is needed"),
+        (GOOD + "null", "row 2: nothing where an object is needed"),
+        (json.dumps([json.loads(GOOD)]), "row 1: a list where an object is needed; write one object a line"),
         ("{\n", "row 1: broken JSON"),
         (
             '{"id": "a", "questoin": "q"}',
@@ -128,7 +128,7 @@ def test_a_damaged_parquet_file_is_one_line(tmp_path: Path) -> None:
     middle = len(data) // 2
     data[middle : middle + 200] = b"\xff" * 200
     path.write_bytes(data)
-    assert "damaged" in complaint(path)
+    assert "cannot be read" in complaint(path)
     for start in (data[:middle], b"", b"PAR1", b"not parquet at all"):
         path.write_bytes(start)
         assert "not a Parquet file" in complaint(path)
@@ -188,7 +188,7 @@ def test_one_endless_line_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.
         path = tmp_path / name
         with path.open("wb") as file:
             file.write(start)
-            file.truncate(2 << 30)  # sparse: two gigabytes of zeros
+            file.truncate(1 << 29)  # sparse: half a gigabyte of zeros
         assert "more than 1 MiB in one" in complaint(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
     path = tmp_path / "q.jsonl"
@@ -207,7 +207,7 @@ def test_bad_rows_do_not_hide_the_good_ones(tmp_path: Path) -> None:
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     assert write_jsonl(path, [{"a": "\ud800"}, {"b": "é"}]) == 2
-    assert path.read_text() == '{"a": "\\ud800"}\n{"b": "é"}\n' and as_line({"b": "é"}) == '{"b": "é"}\n'
+    assert path.read_text() == '{"a": "?"}\n{"b": "é"}\n' and as_line({"b": "é"}) == '{"b": "é"}\n'
 
     def broken() -> Any:
         yield {"a": 1}

@@ -13,7 +13,7 @@ from rarft.core.artifacts import Work
 from rarft.llm.answers import Answer, Question, ask_all
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
-from rarft.records.rows import as_line, is_text
+from rarft.records.rows import as_line
 
 WRITE = """Solve the problem. Write a worked solution that a student could learn the method from: short numbered \
 steps, each saying what is done and why. Put the final answer in \\boxed{}."""
@@ -109,7 +109,7 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
         from rarft.rewards import verify
 
         solution = text.rsplit("</think>", 1)[-1].strip()
-        if not solution or trace.answer is None or not is_text(solution):
+        if not solution or trace.answer is None:
             return None
         name = "math" if verifier == "none" else verifier
         return solution if verify([trace.answer], [solution], name=name)[0].reward >= 1 else None

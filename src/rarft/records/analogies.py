@@ -57,7 +57,7 @@ def read_analogies(path: str, traces: Container[str] | None = None) -> dict[str,
             number_of(values, "score") if "score" in values else 0.0,
         )
         if traces is not None and found.trace_id not in traces:
-            raise ValueError(f"trace {found.trace_id!r} is not among the traces given; give the corpus it is from")
+            raise ValueError(f"trace {found.trace_id[:60]!r} is not among the traces given; give the corpus it is from")
         return found
 
     file = local_table(path, ANALOGIES)
@@ -66,7 +66,7 @@ def read_analogies(path: str, traces: Container[str] | None = None) -> dict[str,
         own = ranked.setdefault(analogy.problem_id, {})
         if analogy.rank in own:
             raise InputError(
-                f"{file}, row {row}: problem {analogy.problem_id!r} has a second trace of rank {analogy.rank}; "
+                f"{file}, row {row}: problem {analogy.problem_id[:60]!r} has a second trace of rank {analogy.rank}; "
                 "give each its own"
             )
         own[analogy.rank] = analogy.trace_id

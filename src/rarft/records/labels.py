@@ -65,7 +65,7 @@ def read_labels(path: str, traces: Container[str] | None = None) -> Iterator[Lab
             maybe_text(values, "rationale") or "",
         )
         if traces is not None and found.trace_id not in traces:
-            raise ValueError(f"trace {found.trace_id!r} is not among the traces given; give the corpus it is from")
+            raise ValueError(f"trace {found.trace_id[:60]!r} is not among the traces given; give the corpus it is from")
         return found
 
     for _, label in parse_rows(local_table(path, LABELS), parse):

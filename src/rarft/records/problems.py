@@ -125,14 +125,15 @@ def iter_records(
             try:
                 if isinstance(values, BadRow):
                     raise ValueError(values.reason)
-                there.update(dict.fromkeys(values))
+                if mapping:
+                    there.update(dict.fromkeys(values))
                 found = parse_record(record, values, mapping, may_be_empty)
                 if known:
                     found = replace(found, id=f"{path}-{found.id}")
                 if check is not None:
                     check(found)
                 if found.id in seen:
-                    raise ValueError(f"id {found.id!r} was used in row {seen[found.id]} already; make ids unique")
+                    raise ValueError(f"id {found.id[:60]!r} was used in row {seen[found.id]} already; make ids unique")
             except ValueError as error:
                 if rejects is None:
                     hint = "`rarft prepare` can map columns, and set bad rows aside with --skip-bad-rows"
@@ -155,7 +156,7 @@ def iter_records(
 def parse_record(
     record: type[Record],
     values: Mapping[str, Any],
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str],
     may_be_empty: Collection[str] = (),
 ) -> Record:
     """One row as a Problem or Trace.
@@ -163,7 +164,7 @@ def parse_record(
     Raises:
         ValueError: a required column is missing or empty, or one holds no text; the message says what to do.
     """
-    mapping: dict[str, str] = dict(columns or {})
+    mapping: dict[str, str] = dict(columns)
     if record is Problem and "question" not in mapping and "question" not in values and "problem" in values:
         mapping["question"] = "problem"  # a traces file serves as problems that have solutions
     found: dict[str, Any] = {}

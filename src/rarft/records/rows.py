@@ -164,18 +164,18 @@ def _json_row(line: str) -> dict[str, Any]:
     try:
         values = json.loads(line, object_pairs_hook=_object)
         if not isinstance(values, dict):
-            raise ValueError(f"not a row (a JSON {type(values).__name__} where an object is needed)")
+            raise ValueError(f"{_what(values)} where an object is needed; write one object a line")
         depth = _depth(values)
     except RecursionError:
         depth = DEEPEST + 1
     if depth > DEEPEST:
         raise ValueError(f"nested more than {DEEPEST} deep; write what is inside as text")
-    if "\\u" in line and not is_text(json.dumps(values, ensure_ascii=False)):
+    if "\\u" in line and not _is_text(json.dumps(values, ensure_ascii=False)):
         raise ValueError("half of a surrogate pair (such as \\ud800), which is no character; write the text anew")
     return values
 
 
-def is_text(value: str) -> bool:
+def _is_text(value: str) -> bool:
     """Whether it can be written: no half of a surrogate pair is in it."""
     try:
         value.encode()
@@ -208,14 +208,12 @@ def _depth(value: Any) -> int:
 
 def _why_not_json(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return (
-            f"broken JSON ({error.msg} at column {error.colno}); write one object a line, and mend or delete this one"
-        )
+        return f"broken JSON ({error.msg} at column {error.colno}); mend or delete the line (one object a line)"
     if isinstance(error, UnicodeDecodeError):
         return f"not UTF-8 ({error.reason}, byte {error.start + 1}); save the file as UTF-8"
     if "integer string conversion" in str(error):
         return "an integer of more than 4300 digits; write it as text"
-    return f"{error}; mend or delete the line"
+    return str(error)
 
 
 def _read_csv(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
@@ -244,7 +242,7 @@ def _read_csv(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
                 cells, reason = [], f"broken CSV ({error}); mend the quotes or delete the row"
             if not cells and not reason:
                 continue  # an empty line
-            if not is_text("".join(cells)):  # what is not UTF-8 is read as halves of surrogate pairs
+            if not _is_text("".join(cells)):  # what is not UTF-8 is read as halves of surrogate pairs
                 cells, reason = [], "not UTF-8; save the file as UTF-8"
             if head is None:
                 if not reason and _twice(cells) is not None:
@@ -280,7 +278,9 @@ def _read_parquet(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
         except StopIteration:
             return
         except broken as error:
-            raise InputError(f"{path}, after row {row}: damaged ({_first_line(error)}); write it again") from None
+            raise InputError(
+                f"{path}, after row {row}: cannot be read ({_first_line(error)}); write it again"
+            ) from None
         for values in rows:
             row += 1
             yield row, values
@@ -446,10 +446,14 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def as_line(row: Any) -> str:
-    """A mapping, or a record that has `as_row()`, as a line of JSONL; half surrogate pairs are escaped."""
-    values = dict(row) if isinstance(row, Mapping) else row.as_row()
-    line = json.dumps(values, ensure_ascii=False)
-    return (line if is_text(line) else json.dumps(values)) + "\n"
+    """A mapping, or a record that has `as_row()`, as a line of JSONL, `?` for half of a surrogate pair."""
+    values = row if isinstance(row, Mapping) else row.as_row()
+    return _writable(json.dumps(values, ensure_ascii=False)) + "\n"
+
+
+def _writable(value: Any) -> Any:
+    """A text with `?` for each half of a surrogate pair, which models do write; anything else as it is."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
@@ -515,7 +519,7 @@ class TableWriter(Generic[Row]):
     def _flush(self) -> None:
         import pyarrow as pa
 
-        columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * len(self._schema)
+        columns = [list(map(_writable, column)) for column in zip(*self._rows, strict=True)] or [[]] * len(self._schema)
         arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP)
         self._rows.clear()
