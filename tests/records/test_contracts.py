@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rarft.core.errors import InputError
-from rarft.records.analogies import Analogy, read_analogies, write_analogies
+from rarft.records.analogies import Analogy, read_analogies, read_ranked, write_analogies
 from rarft.records.labels import Label, LabelWriter, read_labels
+from rarft.records.problems import Trace
 from rarft.records.rollouts import Rollout, read_rollouts, write_rollouts
 
 LABELS = [
@@ -42,6 +43,10 @@ def written(folder: Path, suffix: str, rows: list[dict[str, Any]]) -> str:
     return str(path)
 
 
+def look_up(path: str) -> dict[str, list[Trace]]:
+    return read_analogies(path, {key: Trace(key, "p", "s") for key in ("t", "u")}, "corpus.jsonl")
+
+
 def write_labels(path: Path, labels: list[Label]) -> None:
     with LabelWriter(path) as out:
         for label in labels:
@@ -52,8 +57,11 @@ def write_labels(path: Path, labels: list[Label]) -> None:
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_every_format_reads_the_same(tmp_path: Path, suffix: str) -> None:
     assert list(read_labels(written(tmp_path, suffix, [label._asdict() for label in LABELS]))) == LABELS
-    ranked = read_analogies(written(tmp_path, suffix, [row._asdict() for row in ANALOGIES]))
+    ranked = read_ranked(written(tmp_path, suffix, [row._asdict() for row in ANALOGIES]))
     assert ranked == {"p": ["t", "u"], "q": ["u"]}
+    assert {
+        key: [trace.id for trace in traces] for key, traces in look_up(str(tmp_path / f"rows{suffix}")).items()
+    } == ranked
 
 
 def test_what_is_written_is_read_back_also_by_the_folder(tmp_path: Path) -> None:
@@ -61,7 +69,7 @@ def test_what_is_written_is_read_back_also_by_the_folder(tmp_path: Path) -> None
     assert write_analogies(tmp_path / "analogies.parquet", ANALOGIES) == 3
     assert write_rollouts(tmp_path / "rollouts.parquet", ROLLOUTS, training=True) == 2
     assert list(read_labels(str(tmp_path))) == LABELS
-    assert read_analogies(str(tmp_path)) == {"p": ["t", "u"], "q": ["u"]}
+    assert read_ranked(str(tmp_path)) == {"p": ["t", "u"], "q": ["u"]}
     assert read_rollouts(tmp_path) == read_rollouts(tmp_path / "rollouts.parquet") == ROLLOUTS
     (tmp_path / "rollouts.parquet").unlink()
     (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row.__dict__) + "\n" for row in ROLLOUTS))
@@ -88,9 +96,7 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
     assert found["analogies"].names == ["problem_id", "rank", "trace_id", "score"]
     assert set(found["training"].names) - set(found["rollouts"].names) == {"step", "visit"}
     assert {"problem_id", "sample", "trace_ids", "completion", "answer", "reward"} <= set(found["rollouts"].names)
-    assert (
-        read_rollouts(tmp_path) == [] and read_analogies(str(tmp_path)) == {} and not list(read_labels(str(tmp_path)))
-    )
+    assert read_rollouts(tmp_path) == [] and read_ranked(str(tmp_path)) == {} and not list(read_labels(str(tmp_path)))
 
 
 def test_files_from_elsewhere_need_the_contract_alone(tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ def test_files_from_elsewhere_need_the_contract_alone(tmp_path: Path) -> None:
         (False, 0),
     ]
     assert next(read_labels(file))[:2] == ("1", "2")
-    assert read_analogies(written(tmp_path, ".csv", [{"problem_id": 1, "rank": 1, "trace_id": 2}])) == {"1": ["2"]}
+    assert read_ranked(written(tmp_path, ".csv", [{"problem_id": 1, "rank": 1, "trace_id": 2}])) == {"1": ["2"]}
     row = {"problem_id": "p", "sample": 0, "trace_ids": ["t"], "completion": "x", "answer": None, "reward": 1}
     (found,) = read_rollouts(written(tmp_path, ".jsonl", [row]))
     assert found == Rollout("problems", "p", 0, 0, ["t"], "x", None, 1.0, "", 0, False)
@@ -123,12 +129,12 @@ def test_files_from_elsewhere_need_the_contract_alone(tmp_path: Path) -> None:
         (read_labels, {"score": "high"}, "column `score` holds 'high'; give a finite number"),
         (read_labels, {"score": True}, "column `score` holds True; give a finite number"),
         (read_labels, {"trace_id": "v"}, "trace 'v' is not among the traces given"),
-        (read_analogies, {"problem_id": " "}, "column `problem_id` is empty"),
-        (read_analogies, {"rank": 0}, "column `rank` holds 0; give a whole number, 1 or more"),
-        (read_analogies, {"rank": 1.5}, "column `rank` holds 1.5; give a whole number"),
-        (read_analogies, {"rank": 10**40}, "give a whole number"),
-        (read_analogies, {"score": float("inf")}, "column `score` holds inf"),
-        (read_analogies, {"trace_id": "v"}, "trace 'v' is not among the traces given"),
+        (read_ranked, {"problem_id": " "}, "column `problem_id` is empty"),
+        (read_ranked, {"rank": 0}, "column `rank` holds 0; give a whole number, 1 or more"),
+        (read_ranked, {"rank": 1.5}, "column `rank` holds 1.5; give a whole number"),
+        (read_ranked, {"rank": 10**40}, "give a whole number"),
+        (read_ranked, {"score": float("inf")}, "column `score` holds inf"),
+        (look_up, {"trace_id": "v"}, "trace 'v' is not in corpus.jsonl; give the corpus that was searched"),
         (read_rollouts, {"sample": -1}, "column `sample` holds -1; give a whole number, 0 or more"),
         (read_rollouts, {"trace_ids": "t"}, "column `trace_ids` holds 't'; give a list of texts"),
         (read_rollouts, {"trace_ids": [1]}, "column `trace_ids` holds a list; give a list of texts"),
@@ -138,11 +144,11 @@ def test_files_from_elsewhere_need_the_contract_alone(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_row_names_file_row_and_remedy(tmp_path: Path, read: Any, change: dict[str, Any], message: str) -> None:
-    good = {read_labels: LABELS[0], read_analogies: ANALOGIES[0], read_rollouts: ROLLOUTS[0]}[read]
+    good = {read_labels: LABELS[0], read_rollouts: ROLLOUTS[0]}.get(read, ANALOGIES[0])
     row = good._asdict() if isinstance(good, tuple) else dict(good.__dict__)
     file = written(tmp_path, ".jsonl", [row, row | {"rank": 1} | change])
     with pytest.raises(InputError) as error:
-        list(read(file, {"t", "u"}) if read is not read_rollouts else read(file))
+        list(read(file, {"t", "u"}) if read is read_labels else read(file))
     assert str(error.value).startswith(f"{file}, row 2: ") and message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
@@ -151,12 +157,12 @@ def test_a_bad_row_names_file_row_and_remedy(tmp_path: Path, read: Any, change: 
     ("read", "needed"),
     [
         (read_labels, ("problem_id", "trace_id", "relevant")),
-        (read_analogies, ("problem_id", "rank", "trace_id")),
+        (read_ranked, ("problem_id", "rank", "trace_id")),
         (read_rollouts, ("problem_id", "sample", "trace_ids", "completion", "answer", "reward")),
     ],
 )
 def test_a_missing_column_or_file_is_told(tmp_path: Path, read: Any, needed: tuple[str, ...]) -> None:
-    good = {read_labels: LABELS[0], read_analogies: ANALOGIES[0], read_rollouts: ROLLOUTS[0]}[read]
+    good = {read_labels: LABELS[0], read_ranked: ANALOGIES[0], read_rollouts: ROLLOUTS[0]}[read]
     row = good._asdict() if isinstance(good, tuple) else dict(good.__dict__)
     for suffix in (".jsonl", ".parquet"):
         for column in needed:
@@ -171,4 +177,4 @@ def test_a_missing_column_or_file_is_told(tmp_path: Path, read: Any, needed: tup
 def test_a_rank_is_given_once(tmp_path: Path) -> None:
     file = written(tmp_path, ".jsonl", [ANALOGIES[0]._asdict(), ANALOGIES[0]._asdict() | {"trace_id": "t"}])
     with pytest.raises(InputError, match=r"row 2: problem 'p' has a second trace of rank 2; give each its own"):
-        read_analogies(file)
+        read_ranked(file)

@@ -11,7 +11,7 @@ from rarft.core.errors import InputError
 from rarft.models.prompts import with_answer
 from rarft.records.problems import Problem, load_problems, load_traces, require_answers
 from rarft.records.rows import write_jsonl
-from rarft.rewards import require_golds
+from rarft.rewards.problems import check_problems
 
 ROWS = [
     {"id": "a", "question": "What is 1 + 1?", "answer": "2", "kind": "sums", "structure": "add"},
@@ -82,9 +82,9 @@ def test_answers_are_for_the_reward_to_ask_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"p\.jsonl: problem b: no answer, which the labeler needs"):
         require_answers(problems, str(path), "the labeler")
     with pytest.raises(InputError, match=r"p\.jsonl: problem b: the gold answer is empty"):
-        require_golds(problems, "math", str(path))
+        check_problems(problems, str(path), "math")
     with pytest.raises(InputError, match=r"--reward typo: no reward is called 'typo'"):
-        require_golds(problems, "typo", str(path))
+        check_problems(problems, str(path), "typo")
 
 
 def test_write_and_read_back(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_write_and_read_back(tmp_path: Path) -> None:
         ('{"id": "a", "question": "", "answer": "1"}\n', r"row 1: column `question` is empty"),
         (
             '{"id": "a", "text": "q", "answer": "1"}\n',
-            r"row 1: column `question` is missing \(there: id, text, answer\)",
+            r"row 1: column `question` is missing; there are: id, text, answer",
         ),
         ('{"id": "a", "question": "q", "answer": "1"}\n' * 2, r"row 2: id 'a' was used in row 1"),
         ("[1, 2]\n", r"row 1: a list where an object is needed"),

@@ -54,9 +54,9 @@ def complaint(path: Path | str) -> str:
         ("{\n", "row 1: broken JSON"),
         (
             '{"id": "a", "questoin": "q"}',
-            "column `question` is missing; did you mean `questoin`? (there: id, questoin)",
+            "row 1: column `question` is missing; did you mean `questoin`?",
         ),
-        ('{"id": "a", "line\\nbreak": "q"}', "column `question` is missing (there: id, line break)"),
+        ('{"id": "a", "line\\nbreak": "q"}', "column `question` is missing; there are: id, line break"),
         ("\n\n", "no rows"),
     ],
 )

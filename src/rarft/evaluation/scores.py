@@ -1,7 +1,7 @@
 """Every score that follows from rollouts without sampling again.
 
 `scores(rollouts)` is what `rarft evaluate` writes to scores.json; `problem_values` gives one number per problem, which
-`metrics.bootstrap` and `metrics.paired_difference` turn into intervals. Nothing here runs a model or a verifier.
+`stats.bootstrap` and `stats.paired_difference` turn into intervals. Nothing here runs a model or a verifier.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rarft import stats
 from rarft.evaluation import metrics
 from rarft.records.rollouts import Rollout
 
@@ -81,7 +82,7 @@ def _block(groups: Groups, k: int, seed: int) -> dict[str, Any]:
     block: dict[str, Any] = {}
     for metric in METRICS:
         values = problem_values(groups, metric, k)
-        block[f"{metric}@k"] = metrics.bootstrap([values], n_samples=n_samples, seed=seed).as_dict()
+        block[f"{metric}@k"] = stats.bootstrap([values], n_samples=n_samples, seed=seed).as_dict()
     sizes = sorted({2**power for power in range(12) if 2**power < k} | {k})
     curve = {size: problem_values(groups, "pass", size) for size in sizes}
     block["pass_curve"] = {

@@ -13,13 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
-from rarft.records.analogies import read_analogies
 from rarft.records.problems import Problem, Trace
-
-
-def load_analogies(path: str, traces: Mapping[str, Trace]) -> dict[str, list[Trace]]:
-    """Problem id -> its traces, best first. Raises InputError as `read_analogies`."""
-    return {problem: [traces[key] for key in ids] for problem, ids in read_analogies(path, traces).items()}
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rarft.core.artifacts import Work
+from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
 from rarft.records.rows import as_line
+from rarft.rewards import verify
 
 WRITE = """Solve the problem. Write a worked solution that a student could learn the method from: short numbered \
 steps, each saying what is done and why. Put the final answer in \\boxed{}."""
@@ -106,8 +107,6 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
     )
 
     def parse(text: str) -> Any:
-        from rarft.rewards import verify
-
         solution = text.rsplit("</think>", 1)[-1].strip()
         if not solution or trace.answer is None:
             return None

@@ -6,13 +6,15 @@ no scores.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rarft.core.errors import InputError
+from rarft.records.problems import Trace
 from rarft.records.rows import TableWriter, integer_of, local_table, number_of, parse_rows, text_of
 
+T = TypeVar("T")
 ANALOGIES = "analogies.parquet"
 
 
@@ -38,36 +40,49 @@ def write_analogies(path: Path, rows: Iterable[Analogy]) -> int:
     return out.count
 
 
-def read_analogies(path: str, traces: Container[str] | None = None) -> dict[str, list[str]]:
+def read_ranked(path: str) -> dict[str, list[str]]:
     """Problem id -> ids of its traces, best first.
 
     Args:
         path: Parquet, JSONL or CSV file, or a `rarft retrieve` folder.
-        traces: the ids that a row may name; any where not given.
 
     Raises:
         InputError: names file, row, what is wrong and what to do.
     """
+    return _read(path, lambda trace_id: trace_id)
 
-    def parse(values: dict[str, Any]) -> Analogy:
-        found = Analogy(
-            text_of(values, "problem_id"),
-            integer_of(values, "rank", 1),
-            text_of(values, "trace_id"),
-            number_of(values, "score") if "score" in values else 0.0,
-        )
-        if traces is not None and found.trace_id not in traces:
-            raise ValueError(f"trace {found.trace_id[:60]!r} is not among the traces given; give the corpus it is from")
-        return found
+
+def read_analogies(path: str, traces: Mapping[str, Trace], traces_path: str) -> dict[str, list[Trace]]:
+    """Problem id -> its traces, best first.
+
+    Args:
+        traces: the corpus by id, read from `traces_path`.
+
+    Raises:
+        InputError: as `read_ranked`, or a trace is not in the corpus.
+    """
+
+    def look_up(trace_id: str) -> Trace:
+        if trace_id not in traces:
+            raise ValueError(f"trace {trace_id[:60]!r} is not in {traces_path}; give the corpus that was searched")
+        return traces[trace_id]
+
+    return _read(path, look_up)
+
+
+def _read(path: str, look_up: Callable[[str], T]) -> dict[str, list[T]]:
+    def parse(values: dict[str, Any]) -> tuple[str, int, T]:
+        if "score" in values:
+            number_of(values, "score")
+        return text_of(values, "problem_id"), integer_of(values, "rank", 1), look_up(text_of(values, "trace_id"))
 
     file = local_table(path, ANALOGIES)
-    ranked: dict[str, dict[int, str]] = {}
-    for row, analogy in parse_rows(file, parse):
-        own = ranked.setdefault(analogy.problem_id, {})
-        if analogy.rank in own:
+    ranked: dict[str, dict[int, T]] = {}
+    for row, (problem, rank, trace) in parse_rows(file, parse):
+        own = ranked.setdefault(problem, {})
+        if rank in own:
             raise InputError(
-                f"{file}, row {row}: problem {analogy.problem_id[:60]!r} has a second trace of rank {analogy.rank}; "
-                "give each its own"
+                f"{file}, row {row}: problem {problem[:60]!r} has a second trace of rank {rank}; give each its own"
             )
-        own[analogy.rank] = analogy.trace_id
+        own[rank] = trace
     return {problem: [own[rank] for rank in sorted(own)] for problem, own in ranked.items()}

@@ -13,8 +13,18 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rarft.core.config import nearest
 from rarft.core.errors import InputError
-from rarft.records.rows import BadRow, RejectsFile, find_table, maybe_text, missing, nearest, plain_row, scan_rows
+from rarft.records.rows import (
+    BadRow,
+    RejectsFile,
+    find_table,
+    maybe_text,
+    missing,
+    nearest_column,
+    plain_row,
+    scan_rows,
+)
 
 
 @dataclass(frozen=True)
@@ -112,8 +122,8 @@ def iter_records(
     for name, column in (columns or {}).items():
         if name not in CONTRACT[record] + READ_BY_STAGES[record]:
             raise InputError(
-                f"{path}: column `{name}`, which is mapped to `{column}`, is none that "
-                f"{_plural(record)} have{nearest(name, CONTRACT[record] + READ_BY_STAGES[record])}"
+                f"{path}: column `{name}`, which is mapped to `{column}`, is none that {_plural(record)} have; "
+                f"{nearest(name, CONTRACT[record] + READ_BY_STAGES[record])}"
             )
     source, known = find_records(path, f"{_plural(record)}.jsonl")
     mapping = known or columns or {}
@@ -147,7 +157,9 @@ def iter_records(
             rejects.close()
     for name, column in mapping.items():
         if there and column not in there:
-            raise InputError(f"{source}: no row has column `{column}`, mapped to `{name}`{nearest(column, there)}")
+            raise InputError(
+                f"{source}: no row has column `{column}`, mapped to `{name}`; {nearest_column(column, there)}"
+            )
     if not seen:
         what = "usable rows" if rejects is not None and rejects.count else "rows"
         raise InputError(f"{source}: no {what}; at least one {record.__name__.lower()} is needed")

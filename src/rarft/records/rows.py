@@ -19,13 +19,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, NamedTuple, Self, TypeVar
 
 from rarft.core.artifacts import looks_like_path
+from rarft.core.config import nearest, shown
 from rarft.core.errors import InputError
 
 T = TypeVar("T")
@@ -390,21 +390,18 @@ def missing(values: Mapping[str, Any], column: str) -> str:
     """What to say of a cell that has to have a value."""
     if column in values:
         return f"column `{column}` is empty; give it a value or drop the row"
-    return f"column `{column}` is missing{nearest(column, values)}"
+    return f"column `{column}` is missing; {nearest_column(column, values)}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the known one most like it, and all of them, in one line."""
-    known = list(map(str, known))
-    close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean `{close[0]}`?" if close else ""
-    return f"{hint} (there: {shorten(', '.join(known), 300)})"
+def nearest_column(name: str, columns: Iterable[str]) -> str:
+    """`nearest` for the columns of a file, whose names may hold anything."""
+    return shorten(nearest(name, (shorten(str(column), 60) for column in columns)), 300)
 
 
 def _what(value: Any) -> str:
     """A value as an error names it."""
     if isinstance(value, str | int | float):
-        return repr(value)[:60]
+        return shown(value)
     names = {list: "a list", dict: "an object", bytes: "bytes", Decimal: "a decimal number", type(None): "nothing"}
     return names.get(type(value), f"a {type(value).__name__}")
 
@@ -454,6 +451,15 @@ def as_line(row: Any) -> str:
 def _writable(value: Any) -> Any:
     """A text with `?` for each half of a surrogate pair, which models do write; anything else as it is."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def count_rows(path: Path) -> int:
+    """Number of rows of a file; of a Parquet file by its footer alone."""
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(path).num_rows)
+    return sum(1 for _ in read_rows(str(path)))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:

@@ -11,7 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rarft.core.config import Config
+import numpy as np
+
+from rarft.core.config import Config, Count, Weight
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem, Trace
 from rarft.records.same_problem import near_identical
@@ -20,17 +22,17 @@ BLOCK = 256
 
 
 class CandidateConfig(Config):
-    per_problem: int = 32
+    per_problem: Count = 32
     """Candidate traces for each problem; fewer where its kind has fewer."""
     same_kind: bool = True
     """Draw from the traces of the problem's kind; a problem without a kind draws from all."""
-    uniform: float = 1.0
+    uniform: Weight = 1.0
     """Weight of uniform sampling within the kind."""
-    bm25: float = 0.0
+    bm25: Weight = 0.0
     """Weight of the BM25 ranking of the traces' problems and solutions."""
-    embedding: float = 0.0
+    embedding: Weight = 0.0
     """Weight of the ranking by an embedding model."""
-    analogies: float = 0.0
+    analogies: Weight = 0.0
     """Weight of an existing retriever's ranking (the analogies input)."""
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Sentence-transformers model for the embedding ranking."""
@@ -164,8 +166,6 @@ class Candidates:
 
     def _top(self, problem: Problem, scores: Any) -> list[int]:
         """The best rows of the pool; enough that the near-identical and the doubly chosen can be left out."""
-        import numpy as np
-
         pool = np.asarray(self.pool(problem))
         most = min(len(pool), 4 * self.config.per_problem + 32)
         if not most:
@@ -195,7 +195,6 @@ class BM25:
     """Okapi BM25 (k1 = 1.2, b = 0.75) over scikit-learn's word counts, as one sparse matrix."""
 
     def __init__(self, texts: Sequence[str], k1: float = 1.2, b: float = 0.75) -> None:
-        import numpy as np
         from scipy.sparse import csr_matrix
         from sklearn.feature_extraction.text import CountVectorizer
 

@@ -11,14 +11,15 @@ it no demonstration.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
-from rarft.core.artifacts import Work, stage
-from rarft.core.config import Config, Input
+from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log, track
+from rarft.core.stages import Work, stage
 from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import load_problems
 from rarft.records.same_problem import near_identical
@@ -36,22 +37,20 @@ class RetrieveConfig(Config):
     names aime24, aime25, hmmt25, brumo25."""
     index: Input
     """A `rarft index` folder."""
-    top_k: int = 1
+    top_k: int = Field(1, ge=1)
     """Traces per problem, at most."""
     min_score: float | None = None
     """Traces below it are left out. Mean MaxSim or cosine in [-1, 1]; of a bm25 index the BM25 score."""
-    diversity: float = 0.0
+    diversity: float = Field(0.0, ge=0, le=1)
     """Weight d in [0, 1] of being unlike the traces already chosen (maximal marginal relevance); 0: score alone."""
     guard: bool = True
     """Never return a trace of the same or a near-identical problem, which would give the answer away."""
     retriever: Input | None = None
     """Where the index's retriever lies now, if it has moved; default where it was when the index was built."""
-    batch_size: int = 64
+    batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Problems per forward pass."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of a `random` index."""
-
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     @field_validator("problems", mode="before")
     @classmethod
@@ -69,7 +68,13 @@ class Found:
     """Per problem: near-identical traces that would have been returned but for the guard."""
 
 
-@stage("retrieve")
+def estimate(config: RetrieveConfig, known: Known) -> Estimate:
+    """Searches."""
+    counts = [known.problems(path) for path in config.problems]
+    return Estimate({"queries": None if None in counts else sum(count or 0 for count in counts)})
+
+
+@stage("retrieve", "the top-k traces for each problem", place=60, estimate=estimate)
 def retrieve(config: RetrieveConfig, work: Work) -> None:
     """Retrieve analogies for all problems.
 

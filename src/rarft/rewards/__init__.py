@@ -5,7 +5,6 @@ verify(["1/2"], [r"So it is \\boxed{0.5}."]) -> [Verdict(reward=1.0, reason="cor
 
 from rarft.rewards.base import REASONS, Reason, Reward, TooLarge, Verdict, get_reward, reason_shares
 from rarft.rewards.extract import extract_answer
-from rarft.rewards.golds import require_golds
 from rarft.rewards.scoring import averify, check_gold, check_golds, verify
 
 __all__ = [
@@ -20,6 +19,5 @@ __all__ = [
     "extract_answer",
     "get_reward",
     "reason_shares",
-    "require_golds",
     "verify",
 ]

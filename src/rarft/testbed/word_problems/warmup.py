@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rarft.records.analogies import Analogy, write_analogies
+from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import Problem, Trace
 from rarft.records.rows import write_jsonl
 from rarft.testbed.word_problems.language import FILLERS, NONSENSE, OPERATIONS, PATTERNS, SLOT, WARM_UP, words
@@ -58,7 +58,7 @@ def write_warmup(
             rows.append(row(f"garbled-{i:05d}", f"garbled-{choice:05d}", float(alike)))
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
-    write_analogies(folder / "analogies.parquet", rows)
+    write_analogies(folder / ANALOGIES, rows)
 
 
 def demonstrations(config: TestbedConfig, items: Sequence[Item], rng: random.Random) -> list[Analogy]:
