@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from rarft.core.errors import InputError
 from rarft.core.progress import track
 from rarft.core.stages import Work
@@ -139,7 +141,6 @@ def parse_kind(text: str, names: list[str]) -> str | None:
 
 def _cluster(config: KindsConfig, problems: Path, traces: Path, seed: int) -> dict[tuple[str, str], str]:
     """k-means on unit embeddings, fitted on a sample and applied to all rows without a kind."""
-    import numpy as np
     from sentence_transformers import SentenceTransformer
     from sklearn.cluster import MiniBatchKMeans
 

@@ -5,7 +5,6 @@ after `asks` times the trace is dropped and listed. The teacher is not shown the
 reasoned to; where there is an old solution it is shown that. Left out: judging style or length.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,8 @@ from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
+from rarft.records.rows import as_line
+from rarft.rewards import verify
 
 WRITE = """Solve the problem. Write a worked solution that a student could learn the method from: short numbered \
 steps, each saying what is done and why. Put the final answer in \\boxed{}."""
@@ -56,7 +57,7 @@ def write_traces(
     with written.open("w", encoding="utf-8") as out:
 
         def keep(trace: Trace) -> None:
-            out.write(json.dumps(trace.as_row(), ensure_ascii=False) + "\n")
+            out.write(as_line(trace))
 
         def take(trace: Trace, answer: Answer) -> None:
             if answer.value is None:
@@ -106,8 +107,6 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
     )
 
     def parse(text: str) -> Any:
-        from rarft.rewards import verify
-
         solution = text.rsplit("</think>", 1)[-1].strip()
         if not solution or trace.answer is None:
             return None
