@@ -20,6 +20,7 @@ from typing import Any
 from rarft.core.errors import InputError
 from rarft.rewards.base import Reward, TooLarge
 from rarft.rewards.extract import TAIL
+from rarft.rewards.pool import GRACE
 from rarft.rewards.sandbox import Court, OutOfTime, refusal
 
 _FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
@@ -49,12 +50,14 @@ class CodeReward(Reward):
     def score(self, gold: str, answer: str, extra: Mapping[str, Any]) -> float:
         """1.0 if the program passes, else 0.0. ValueError for tests that cannot be run."""
         case = case_of(extra)
-        left = signal.getitimer(signal.ITIMER_REAL)[0] or 5.0  # then this worker is killed
+        seconds = signal.getitimer(signal.ITIMER_REAL)[0]  # then this worker is killed: it needs longer, to clear up
+        if seconds:
+            signal.setitimer(signal.ITIMER_REAL, seconds + GRACE / 2)
         if self.court is None:
             self.warm_up()
         assert self.court is not None
         try:
-            return float(self.court.try_program(answer, case, 0.9 * left) == "passed")
+            return float(self.court.try_program(answer, case, seconds or 5.0) == "passed")
         except OutOfTime:
             raise TooLarge from None
 
@@ -83,7 +86,7 @@ def last_program(text: str) -> str | None:
             start = None
     if start is not None and language in _PYTHON:
         found = text[start:]
-    return textwrap.dedent(found).strip("\n") if found.strip() else None
+    return textwrap.dedent(found).strip("\r\n") if found.strip() else None
 
 
 def case_of(extra: Mapping[str, Any]) -> dict[str, Any]:

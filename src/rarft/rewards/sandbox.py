@@ -29,6 +29,9 @@ from rarft.core.errors import InputError
 from rarft.rewards.sandboxed import MACHINES
 
 INSIDE = Path(__file__).with_name("sandboxed.py")
+INTERPRETER = os.path.realpath(sys.executable)
+ENVIRONMENT = {"HOME": "/home", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
+"""Sets have the same order in each run; threads do not each reserve address space."""
 PATIENCE = 10.0
 """Seconds that a sandbox may take to start, or to clear up."""
 HOW_TO = (
@@ -53,8 +56,9 @@ def sandbox_command(command: list[str]) -> list[str]:
     }
     arguments = ["bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
     arguments += ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
-    for path in dict.fromkeys([*map(str, libraries), os.path.realpath(sys.executable), str(INSIDE)]):
+    for path in dict.fromkeys([*map(str, libraries), INTERPRETER]):
         arguments += ["--ro-bind-try", path, path]
+    arguments += ["--ro-bind", str(INSIDE), f"/{INSIDE.name}"]
     for path in sorted(packages):
         arguments += ["--tmpfs", path, "--remount-ro", path]
     return [*arguments, "--dir", "/home", "--chdir", "/home", "--remount-ro", "/", "--", *command]
@@ -68,7 +72,7 @@ def refusal() -> str | None:
         why = "there is no bubblewrap here, so programs cannot be sandboxed"
     else:
         tried = subprocess.run(
-            sandbox_command([os.path.realpath(sys.executable), "-S", "-c", ""]),
+            sandbox_command([INTERPRETER, "-S", "-c", ""]),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -87,7 +91,8 @@ class Sandbox:
         """Start it."""
         self.control, theirs = socket.socketpair()
         self.control.settimeout(PATIENCE)
-        command = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-B", str(INSIDE), str(theirs.fileno())]
+        script = f"/{INSIDE.name}" if sandboxed else str(INSIDE)
+        command = [INTERPRETER, "-s", "-S", "-P", "-B", script, str(theirs.fileno())]
         with theirs:
             self.process = subprocess.Popen(
                 sandbox_command(command) if sandboxed else command,
@@ -95,7 +100,7 @@ class Sandbox:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={"PATH": os.environ.get("PATH", ""), "HOME": "/home", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},
+                env={"PATH": os.environ.get("PATH", ""), **ENVIRONMENT},
                 cwd="/",
                 start_new_session=True,
             )

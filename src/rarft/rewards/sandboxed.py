@@ -26,6 +26,7 @@ import json
 import operator
 import os
 import platform
+import random
 import resource
 import signal
 import socket
@@ -39,7 +40,7 @@ MESSAGE_LIMIT = 4 << 20
 """Bytes of one message between program and tests."""
 MEMORY_LIMIT = 512 << 20
 """Bytes of address space of a program, the interpreter included; also of the tests."""
-PRELOADED = "bisect cmath copy dataclasses enum functools heapq itertools math random re statistics string typing"
+PRELOADED = "bisect cmath copy dataclasses enum functools heapq itertools math re statistics string typing"
 """What programs often import: loaded once, before the forks."""
 
 
@@ -114,20 +115,22 @@ class Peer:
         """Objects that the other end holds by their place here."""
 
     def ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """Have the other end do something; raises what that raised. Arguments that it changed in place change here."""
+        """Have the other end do something; raises what that raised. Arguments that a call changed in place change."""
         values = [*args, *kwargs.values()]
         keys = [None] * len(args) + list(kwargs)
         self.send(["ask", operation, keys, [self.encode(value) for value in values]])
         while True:
             match self.receive():
                 case ["value", value, list(changed)]:
-                    for place, now in changed:
+                    for place, now in changed if operation == "call" else ():
                         _become(values[place], self.decode(now))
                     return self.decode(value)
                 case ["raised", str(name), str(text)]:
+                    if name == "StopIteration" and operation != "next":
+                        name = "RuntimeError"  # it would end a loop of the asker's before its time
                     raise _exception(name, text)
-                case ["ask", str(operation), list(keys), list(parts)]:
-                    self.answer(operation, keys, parts)
+                case ["ask", str(asked), list(asked_keys), list(parts)]:
+                    self.answer(asked, asked_keys, parts)
                 case _:
                     self.lost()
 
@@ -251,11 +254,12 @@ class Runner(Peer):
         self.stand_ins: dict[Any, int] = {}
         self.offers = OPERATIONS | {"load": self.load}
 
-    def load(self, names: list[str], modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    def load(self, names: tuple[str, ...], modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
         """Run the program; what it defined of `names`. It may import `modules`, whose functions are the judge's."""
         for name, members in modules.items():
             sys.modules[name] = types.ModuleType(name)
             vars(sys.modules[name]).update(members)
+        random.seed(0)  # the same program does the same each time
         module = sys.modules["solution"] = types.ModuleType("solution")
         exec(compile(self.program, "<program>", "exec", dont_inherit=True), vars(module))
         return {name: vars(module)[name] for name in names if name in vars(module)}
@@ -312,8 +316,8 @@ class Judge(Peer):
     def verdict(self, case: "Case") -> str:
         """Run the tests: "passed", or "failed: " and why."""
         try:
-            space = {"__name__": "tests"} | case.imports
-            space |= self.ask("load", case.names, case.modules)
+            found = self.ask("load", tuple(case.names), case.modules)
+            space = {"__name__": "tests"} | case.imports | {name: found[name] for name in case.names if name in found}
             exec(case.tests, space)
             if case.check:
                 space["check"](space[case.check])
@@ -335,7 +339,7 @@ class Case:
             self.modules[name] = {
                 key: value
                 for key, value in vars(module).items()
-                if isinstance(value, types.FunctionType) and not key.startswith("_")
+                if isinstance(value, types.FunctionType) and value.__module__ == name and not key.startswith("_")
             }
         self.imports: dict[str, Any] = {name: importlib.import_module(name) for name in job["imports"]}
         self.tests = compile(job["tests"], "<tests>", "exec", dont_inherit=True)
