@@ -3,9 +3,9 @@
     pip install pydantic-monty
     python benchmarks/code_monty.py mbpp_train_problems.jsonl mbpp_test_problems.jsonl [--mutants 2]
 
-Each reference solution with its tests, and as many mutants of it (one operator, comparison or constant changed), runs as
-one script in both. What CPython does decides; monty agrees if it passes where CPython passes and raises an exception of
-the same type where CPython does. What monty refuses (syntax or modules that it lacks) is counted apart, by its message.
+Each reference solution with its tests, and mutants of it (one operator, comparison or constant changed), runs as one
+script in both. What CPython does decides: monty agrees if it passes where CPython passes and raises an exception of the
+same type where CPython does. What monty refuses (syntax or modules that it lacks) is counted apart, by its message.
 Prints one JSON object.
 """
 
@@ -64,7 +64,7 @@ def by_monty(pool: pydantic_monty.Monty, script: str) -> tuple[str, str]:
         return "refused", str(error)
     except pydantic_monty.MontyError as error:
         inner = error.exception() if hasattr(error, "exception") else error
-        return type(inner).__name__, str(inner)
+        return "timeout" if isinstance(inner, TimeoutError) else type(inner).__name__, str(inner)
     return "passed", ""
 
 

@@ -30,8 +30,14 @@ from rarft.rewards.sandbox import sandbox_command
 GROUP = 16
 PROBLEMS = [
     ("def f(n):\n    return sum(i * i for i in range(n))", "assert f(3) == 5\nassert f(10) == 285\nassert f(0) == 0"),
-    ("def f(s):\n    return ''.join(sorted(s))", "assert f('tea') == 'aet'\nassert f('') == ''\nassert f('ba') == 'ab'"),
-    ("def f(x, y):\n    return [v for v in x if v in y]", "assert f([1, 2, 3], [2, 3]) == [2, 3]\nassert f([1], []) == []"),
+    (
+        "def f(s):\n    return ''.join(sorted(s))",
+        "assert f('tea') == 'aet'\nassert f('') == ''\nassert f('ba') == 'ab'",
+    ),
+    (
+        "def f(x, y):\n    return [v for v in x if v in y]",
+        "assert f([1, 2, 3], [2, 3]) == [2, 3]\nassert f([1], []) == []",
+    ),
     ("def f(n):\n    return n > 1 and all(n % d for d in range(2, n))", "assert f(7)\nassert not f(9)\nassert f(2)"),
 ]
 Row = tuple[str, str]

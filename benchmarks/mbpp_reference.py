@@ -2,9 +2,9 @@
 
     python benchmarks/mbpp_reference.py mbpp_train_problems.jsonl mbpp_test_problems.jsonl [--reward code]
 
-Files have the columns `id`, `tests`, `solution`. For each problem the solution is scored as it is, with every function's
-body replaced by `pass`, and by running solution and tests as one script in a process of its own, without a sandbox: what
-fails there fails its own asserts. Prints one JSON object. Some solutions take seconds; --timeout is generous.
+Files have the columns `id`, `tests`, `solution`. For each problem the solution is scored as it is, with the body of
+every function replaced by `pass`, and, without the reward, as one script with its tests: what fails there fails its own
+asserts. Prints one JSON object. Some solutions take seconds; --timeout is generous.
 """
 
 import argparse

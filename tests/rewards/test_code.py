@@ -1,3 +1,4 @@
+import contextlib
 import datetime
 import decimal
 import fractions
@@ -24,7 +25,8 @@ needs_sandbox = pytest.mark.skipif(refusal() is not None, reason=str(refusal()))
 
 
 def verdict(program, tests, timeout=10.0, name="code", **extra):
-    return verify([""], [f"```python\n{program}\n```"], name=name, extras=[{"tests": tests} | extra], timeout=timeout)[0]
+    completion, extra = f"```python\n{program}\n```", {"tests": tests} | extra
+    return verify([""], [completion], name=name, extras=[extra], timeout=timeout)[0]
 
 
 # What counts as the program
@@ -74,30 +76,52 @@ def test_the_last_block_of_python_is_the_program(text, program):
         ("def f(x): return {x: (x, {x})}", "assert f(1) == {1: (1, {1})} and isinstance(f(1)[1], tuple)"),
         ("def f(x): return None if x else False", "assert f(1) is None and f(0) is False and not f(0)"),
         ("def f(*a, **k): return [a, k]", "assert f(1, y=2) == [(1,), {'y': 2}]"),
-        ("def f(x):\n    if x < 0: raise ValueError('negative')", "try:\n    f(-1)\nexcept ValueError as e:\n"
-         "    assert str(e) == 'negative'\nelse:\n    assert False"),
+        (
+            "def f(x):\n    if x < 0: raise ValueError('negative')",
+            "try:\n    f(-1)\nexcept ValueError as e:\n    assert str(e) == 'negative'\nelse:\n    assert False",
+        ),
         ("def f(x):\n    x.append(3); x[0]['a'] = 1", "v = [{}]\nf(v)\nassert v == [{'a': 1}, 3]"),
-        ("def f(xs, key): return sorted(xs, key=key)", "assert f([1, -2], lambda x: x) == [-2, 1] and f([1, -2], abs) == [1, -2]"),
+        (
+            "def f(xs, key): return sorted(xs, key=key)",
+            "assert f([1, -2], lambda x: x) == [-2, 1] and f([1, -2], abs) == [1, -2]",
+        ),
         ("def f(xs, kind): return [x for x in xs if isinstance(x, kind)]", "assert f([1, 'a'], str) == ['a']"),
         ("def f(n):\n    for i in range(n): yield i", "assert list(f(3)) == [0, 1, 2]\nassert next(iter(f(2))) == 0"),
         ("def f(n): return lambda x: x + n", "assert f(2)(3) == 5"),
-        ("class Node:\n    def __init__(self, v): self.v = v; self.next = None\n    def __len__(self): return 1\n"
-         "    def __repr__(self): return f'<{self.v}>'\n    def __getitem__(self, i): return i\n"
-         "def total(n): return 0 if n is None else n.v + total(n.next)",
-         "a = Node(1)\na.next = Node(2)\nassert total(a) == 3 and a.next.v == 2 and len(a) == 1\n"
-         "assert repr(a) == '<1>' and a[7] == 7 and not hasattr(a, 'x')"),
-        ("from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nLIMIT = 3", "assert P(1).x == 1 and LIMIT == 3"),
-        ("def encode(s): return s[::-1]\ndef decode(s): return s[::-1]", "for s in ('ab', ''):\n    assert decode(encode(s)) == s"),
+        (
+            "class Node:\n    def __init__(self, v): self.v = v; self.next = None\n    def __len__(self): return 1\n"
+            "    def __repr__(self): return f'<{self.v}>'\n    def __getitem__(self, i): return i\n"
+            "def total(n): return 0 if n is None else n.v + total(n.next)",
+            "a = Node(1)\na.next = Node(2)\nassert total(a) == 3 and a.next.v == 2 and len(a) == 1\n"
+            "assert repr(a) == '<1>' and a[7] == 7 and not hasattr(a, 'x')",
+        ),
+        (
+            "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nLIMIT = 3",
+            "assert P(1).x == 1 and LIMIT == 3",
+        ),
+        (
+            "def encode(s): return s[::-1]\ndef decode(s): return s[::-1]",
+            "for s in ('ab', ''):\n    assert decode(encode(s)) == s",
+        ),
         ("def sum(a, b): return a + b", "assert sum(1, 2) == 3"),
         ("def f(x): return 10 ** x", "assert f(400) == 10 ** 400 and f(5000) == 10 ** 5000"),
         ("import random\ndef f(): return random.random()", "assert 0 <= f() < 1"),
-        ("import threading, asyncio\nfrom concurrent.futures import ThreadPoolExecutor\nasync def g(x):\n"
-         "    await asyncio.sleep(0.001)\n    return x\n"
-         "def f(x):\n    with ThreadPoolExecutor(2) as p: return list(p.map(abs, [x, asyncio.run(g(x))]))", "assert f(-1) == [1, 1]"),
-        ("import hashlib, datetime, uuid, string, textwrap, sqlite3\ndef f():\n    db = sqlite3.connect(':memory:')\n"
-         "    return [hashlib.sha256(b'').hexdigest()[:4], len(str(uuid.uuid4())), db.execute('select 1 + 1').fetchone()]",
-         "assert f() == ['e3b0', 36, (2,)]"),
-        ("import sys\nprint('noise'); print('noise', file=sys.stderr)\ndef f(x): print(x); return x", "assert f(1) == 1"),
+        (
+            "import threading, asyncio\nfrom concurrent.futures import ThreadPoolExecutor\nasync def g(x):\n"
+            "    await asyncio.sleep(0.001)\n    return x\n"
+            "def f(x):\n    with ThreadPoolExecutor(2) as p: return list(p.map(abs, [x, asyncio.run(g(x))]))",
+            "assert f(-1) == [1, 1]",
+        ),
+        (
+            "import hashlib, uuid, sqlite3\ndef f():\n    db = sqlite3.connect(':memory:')\n"
+            "    two = db.execute('select 1 + 1').fetchone()\n"
+            "    return [hashlib.sha256(b'').hexdigest()[:4], len(str(uuid.uuid4())), two]",
+            "assert f() == ['e3b0', 36, (2,)]",
+        ),
+        (
+            "import sys\nprint('noise'); print('noise', file=sys.stderr)\ndef f(x): print(x); return x",
+            "assert f(1) == 1",
+        ),
         ("def f(x): return x\nif __name__ == '__main__':\n    raise SystemExit(input())", "assert f(1) == 1"),
     ],
 )
@@ -146,6 +170,12 @@ def test_a_program_may_call_a_library_that_it_cannot_see():
         ("def f(x): return x", "assert f(1) ==", "error"),
         ("def f(x): return x", None, "error"),
         ("def f(x): return x", "import os\nos._exit(0)\nassert f(1) == 1", "error"),
+        ("def f(x): return object()", "assert f(1) is None, f(1)", "wrong"),
+        (
+            "class E:\n    def __str__(self):\n        while True: pass\ndef f(x): return E()",
+            "raise ValueError(f(1))",
+            "wrong",
+        ),
     ],
 )
 def test_each_failure_has_its_reason(program, tests, reason):
@@ -194,13 +224,13 @@ def test_a_problem_without_good_tests_is_refused_in_one_line(extra, fault):
 def test_without_bubblewrap_the_reward_is_refused_and_says_how_to_get_it(monkeypatch, tmp_path):
     get_reward.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="apt install bubblewrap.*code-unsandboxed") as caught:
+    with pytest.raises(InputError, match=r"apt install bubblewrap.*code-unsandboxed") as caught:
         verify([""], ["x"], name="code", extras=[{"tests": "assert f(1)"}])
     assert "\n" not in str(caught.value)
     bwrap = tmp_path / "bwrap"
     bwrap.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     bwrap.chmod(0o755)
-    with pytest.raises(InputError, match="cannot make a sandbox here .bwrap: No permissions.*seccomp=unconfined"):
+    with pytest.raises(InputError, match=r"cannot make a sandbox here .bwrap: No permissions.*seccomp=unconfined"):
         get_reward("code")
     assert get_reward("code-unsandboxed").sandboxed is False
     get_reward.cache_clear()
@@ -240,12 +270,18 @@ def test_unsandboxed_judges_the_same_and_still_filters_system_calls():
         ("importlib.import_module('rarft')", "ModuleNotFoundError"),
         ("importlib.import_module('numpy')", "ModuleNotFoundError"),
         (f"os.path.exists({str(Path(__file__).parents[2])!r})", "False"),
-        ("os.listdir(sysconfig.get_path('stdlib') + '/site-packages')", "[]"),
+        (
+            "[p for d in ('/lib*', '/usr/lib*', sys.base_prefix + '/lib*') "
+            "for p in glob.glob(d + '/python3*/*-packages/*')]",
+            "[]",
+        ),
         ("os.getuid()", "65534"),
         ("sorted(os.environ)", "['HOME', 'LANG', 'MALLOC_ARENA_MAX', 'PATH', 'PWD', 'PYTHONHASHSEED']"),
         ("socket.gethostname()", "'sandbox'"),
-        ("[stat.S_IFMT(os.fstat(n).st_mode) == stat.S_IFSOCK for n in range(64) if os.path.exists(n)]",
-         "[False, False, False, True]"),
+        (
+            "[stat.S_IFMT(os.fstat(n).st_mode) == stat.S_IFSOCK for n in range(64) if os.path.exists(n)]",
+            "[False, False, False, True]",
+        ),
         ("bytearray(1 << 30)", "MemoryError"),
         ("resource.prlimit(1, resource.RLIMIT_AS, (1, 1))", "PermissionError"),
         ("resource.setrlimit(resource.RLIMIT_AS, (-1, -1))", "ValueError OSError"),
@@ -257,8 +293,9 @@ def test_unsandboxed_judges_the_same_and_still_filters_system_calls():
     ],
 )
 def test_a_program_reaches_nothing(expression, outcome):
-    imports = "import ctypes, fcntl, importlib, os, resource, socket, stat, subprocess, sysconfig"
-    program = f"{imports}\ndef f():\n    try: return repr({expression})\n    except BaseException as e: return type(e).__name__"
+    imports = "import ctypes, fcntl, glob, importlib, os, resource, socket, stat, subprocess, sys"
+    attempt = f"    try: return repr({expression})\n    except BaseException as e: return type(e).__name__"
+    program = f"{imports}\ndef f():\n{attempt}"
     assert verdict(program, f"assert f() in ({outcome!r}, *{outcome.split()!r}), f()").reason == "correct"
 
 
@@ -296,10 +333,8 @@ def test_a_sandbox_that_is_killed_is_replaced():
 
     workers = [worker.process.pid for worker in shared_pool().workers]
     for pid in (pid for worker in workers for pid in descendants(worker)):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     # What was under way is an error at most, once for each worker; then all is well.
     rows = [f"```\ndef f(x): return x\n# {i}\n```" for i in range(20)]
     found = verify([""] * 20, rows, name="code", extras=[{"tests": "assert f(1) == 1"}] * 20)
@@ -342,8 +377,8 @@ def peers():
 @pytest.mark.parametrize(
     "value",
     [
-        None, True, 0, -1, 2**53, -(2**70), 10**4000, 1.5, float("inf"), 1 + 2j, "", "\ud800é", b"\0\xff", [], [[1], (2,)],
-        (1,), {1, "a"}, frozenset({1}), {}, {(1, 2): {3: [4]}}, range(3, 9, 2), deque([1]), OrderedDict(b=1, a=2),
+        None, True, 0, -1, 2**53, -(2**70), 10**4000, 1.5, float("inf"), 1 + 2j, "", "\ud800é", b"\0\xff", [], [[1]],
+        (1, (2,)), {1, "a"}, frozenset({1}), {}, {(1, 2): {3: [4]}}, range(3, 9, 2), deque([1]), OrderedDict(b=1, a=2),
         Counter("aab"), decimal.Decimal("1.10"), fractions.Fraction(1, 3), datetime.date(2020, 1, 2),
         datetime.datetime(2020, 1, 2, 3, 4, 5, 6), datetime.timedelta(1, 2, 3), int, dict,
     ],
@@ -421,7 +456,8 @@ runner = frame.f_locals["self"]
 send = runner.send
 def forge(message):
     if message[0] == "value":
-        message[1:] = ["dict", "f", ["mine", 0], "abs", ["mine", 1], "__builtins__", ["dict"], "math", ["mine", 2]], CHANGED
+        names = ["dict", "f", ["mine", 0], "abs", ["mine", 1], "math", ["mine", 2], "__builtins__", ["dict"]]
+        message[1:] = names, CHANGED
     runner.send = send
     send(message)
 runner.send = forge

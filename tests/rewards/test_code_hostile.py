@@ -1,11 +1,11 @@
 """Hostile programs: none is rewarded, none costs a worker, nothing stays behind."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from code_attacks import DAMAGE, ENDLESS, FORGERIES, TESTS
 from test_code import descendants
 
 from rarft.rewards import verify
@@ -13,8 +13,24 @@ from rarft.rewards.pool import close_pool, default_workers, shared_pool
 from rarft.rewards.sandbox import refusal
 
 pytestmark = pytest.mark.skipif(refusal() is not None, reason=str(refusal()))
+
+
+def attacks():
+    """Group -> name -> program, of code_attacks.txt."""
+    groups, text = {}, Path(__file__).with_name("code_attacks.txt").read_text(encoding="utf-8")
+    for section in re.split(r"^== ", text, flags=re.MULTILINE)[1:]:
+        title, _, program = section.partition("\n")
+        group, _, name = title.partition(": ")
+        for part, body in groups.get("part", {}).items():
+            program = program.replace(f"#include {part}\n", body)
+        groups.setdefault(group, {})[name] = program.strip("\n") + "\n"
+    return groups
+
+
+ATTACKS = attacks()
+TESTS = ATTACKS["part"]["TESTS"]
+FORGERIES, DAMAGE, ENDLESS = (ATTACKS[group] for group in ("forgery", "damage", "endless"))
 ANSWERS = "def f(x): return {3: 1729, 5: 'tea for two', 'x': (1, 2.5)}[x]"
-EVERYTHING = FORGERIES | DAMAGE | ENDLESS
 LEFT_BEHIND = [f"{folder}/x" for folder in ("", "/tmp", "/home", "/dev/shm", "/var/tmp", "/usr/lib", "/root")]
 LEFT_BEHIND += ["/tmp/full", *(str(Path.cwd() / name) for name in "xlhpd")]
 
@@ -55,13 +71,13 @@ def _nothing_is_lost_and_nothing_is_left():
 
 
 def test_there_are_enough_of_them():
-    assert len(EVERYTHING) == len(FORGERIES) + len(DAMAGE) + len(ENDLESS) >= 200
+    assert len(FORGERIES) >= 100 and len(FORGERIES | DAMAGE | ENDLESS) >= 200
 
 
 @pytest.mark.parametrize("name", [*FORGERIES, *DAMAGE])
 def test_it_is_not_rewarded(name):
-    found = judge([EVERYTHING[name]], 20.0)[0]
-    assert (found.reward, found.reason) == (0.0, "no_answer" if name == "no program" else "wrong")
+    found = judge([(FORGERIES | DAMAGE)[name]], 20.0)[0]
+    assert found.reward == 0.0 and found.reason in ("wrong", "timeout")
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -71,7 +87,7 @@ def test_it_ends(name):
 
 
 def test_right_programs_among_them_are_right():
-    programs = [program for name, program in (FORGERIES | DAMAGE).items() if name != "no program"]
+    programs = list((FORGERIES | DAMAGE).values())
     mixed = [p for i, program in enumerate(programs) for p in (f"{program}\n# again", f"{ANSWERS}\n# {i} of them")]
     rewards = [v.reward for v in judge(mixed, 20.0)]
     assert rewards == [0.0, 1.0] * len(programs)
@@ -83,7 +99,7 @@ def test_many_of_the_forgeries_pass_as_a_plain_script(tmp_path):
     for program in FORGERIES.values():
         path.write_text(f"{program}\n{TESTS}\n", encoding="utf-8", errors="replace")
         try:
-            done = subprocess.run([sys.executable, str(path)], cwd=tmp_path, capture_output=True, timeout=10, check=False)
+            done = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, timeout=10, check=False)
         except subprocess.TimeoutExpired:
             continue
         passed += done.returncode == 0

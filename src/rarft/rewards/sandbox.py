@@ -20,16 +20,14 @@ import socket
 import struct
 import subprocess
 import sys
-import sysconfig
 import time
 from pathlib import Path
 from typing import Any, Self
 
-from rarft.core.errors import InputError
 from rarft.rewards.sandboxed import MACHINES
 
 INSIDE = Path(__file__).with_name("sandboxed.py")
-INTERPRETER = os.path.realpath(sys.executable)
+INTERPRETER = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 ENVIRONMENT = {"HOME": "/home", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
 """Sets have the same order in each run; threads do not each reserve address space."""
 PATIENCE = 10.0
@@ -47,20 +45,20 @@ class OutOfTime(Exception):
 
 def sandbox_command(command: list[str]) -> list[str]:
     """`command` inside a sandbox, by bubblewrap."""
-    libraries = [Path("/usr/lib"), Path("/usr/lib64"), Path("/lib"), Path("/lib64"), Path(sys.base_prefix, "lib")]
-    packages = {
-        str(packages)
-        for folder in {Path(sysconfig.get_path("stdlib")), *(Path(p) / "python3" for p in libraries)}
-        for packages in (folder / "site-packages", folder / "dist-packages")
-        if packages.is_dir() and not packages.parent.is_symlink()
-    }
-    arguments = ["bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
-    arguments += ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
-    for path in dict.fromkeys([*map(str, libraries), INTERPRETER]):
-        arguments += ["--ro-bind-try", path, path]
-    arguments += ["--ro-bind", str(INSIDE), f"/{INSIDE.name}"]
-    for path in sorted(packages):
-        arguments += ["--tmpfs", path, "--remount-ro", path]
+    arguments = ["bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--as-pid-1"]
+    arguments += ["--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
+    for library in dict.fromkeys(
+        [*map(Path, ("/usr/lib", "/usr/lib64", "/lib", "/lib64")), Path(sys.base_prefix, "lib")]
+    ):
+        if library.is_symlink():  # to one of the others
+            arguments += ["--symlink", os.readlink(library), str(library)]
+        elif library.is_dir():
+            arguments += ["--ro-bind", str(library), str(library)]
+            for packages in library.glob("python3*/*-packages"):
+                if not packages.parent.is_symlink():
+                    arguments += ["--tmpfs", str(packages), "--remount-ro", str(packages)]
+    for path, place in ((INTERPRETER, INTERPRETER), (str(INSIDE), f"/{INSIDE.name}")):
+        arguments += ["--ro-bind", path, place]
     return [*arguments, "--dir", "/home", "--chdir", "/home", "--remount-ro", "/", "--", *command]
 
 

@@ -46,6 +46,8 @@ PRELOADED = "bisect cmath copy dataclasses enum functools heapq itertools math r
 
 # Plain data, as JSON: None, bool, float, str and short integers as they are, everything else as [type's name, *parts]
 
+CLASSES = {c.__name__: c for c in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)}
+"""Classes that may be values themselves, as in `only([1, "a"], int)`."""
 SEQUENCES: tuple[type, ...] = (list, tuple, set, frozenset, collections.deque)
 MAPPINGS: tuple[type, ...] = (dict, collections.OrderedDict, collections.Counter)
 SCALARS: dict[type, tuple[Callable[[Any], tuple[Any, ...]], Callable[..., Any]]] = {
@@ -64,8 +66,6 @@ SCALARS: dict[type, tuple[Callable[[Any], tuple[Any, ...]], Callable[..., Any]]]
     type: (lambda c: (c.__name__,), lambda name: CLASSES[name]),
 }
 """Type -> how to take it apart, how to make it again."""
-CLASSES = {c.__name__: c for c in (bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict)}
-"""Classes that may be values themselves, as in `only([1, "a"], int)`."""
 BY_NAME = {c.__name__: c for c in (*SEQUENCES, *MAPPINGS, *SCALARS)}
 
 
@@ -82,7 +82,7 @@ class Handle:
     def _refuse(self, *_: Any) -> NoReturn:
         raise TypeError("an object of the program's own cannot be compared or tested for truth")
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _refuse
 
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
@@ -291,7 +291,7 @@ class Gone(BaseException):
 class Judge(Peer):
     """The end that holds the tests, for one program."""
 
-    offers = {"call": OPERATIONS["call"]}  # noqa: RUF012
+    offers = {"call": OPERATIONS["call"]}
     gone = False
 
     def remember(self, value: Any) -> int:
@@ -306,7 +306,7 @@ class Judge(Peer):
 
     def number(self, value: Any) -> int | None:
         """As in Peer."""
-        return value._number if type(value) is Handle else None
+        return object.__getattribute__(value, "_number") if type(value) is Handle else None
 
     def lost(self) -> NoReturn:
         """Remembered, since tests may catch everything: a program that is gone has failed."""
@@ -315,6 +315,7 @@ class Judge(Peer):
 
     def verdict(self, case: "Case") -> str:
         """Run the tests: "passed", or "failed: " and why."""
+        random.seed(0)
         try:
             found = self.ask("load", tuple(case.names), case.modules)
             space = {"__name__": "tests"} | case.imports | {name: found[name] for name in case.names if name in found}
@@ -322,7 +323,8 @@ class Judge(Peer):
             if case.check:
                 space["check"](space[case.check])
         except BaseException as error:
-            return f"failed: {type(error).__name__}: {error}"[:1000]
+            why = [text for text in error.args[:1] if type(text) is str]  # a handle would ask the program
+            return ": ".join(["failed", type(error).__name__, *why])[:1000]
         return "failed: the program ended" if self.gone else "passed"
 
 
@@ -349,7 +351,8 @@ class Case:
 
 
 # fmt: off
-SYSCALLS = {  # name: numbers on x86_64 and aarch64 (Linux's asm/unistd_64.h and asm-generic/unistd.h)
+SYSCALLS: dict[str, tuple[int | None, int | None]] = {
+    # name: numbers on x86_64 and aarch64 (Linux's asm/unistd_64.h and asm-generic/unistd.h)
     "read": (0, 63), "write": (1, 64), "readv": (19, 65), "writev": (20, 66), "pread64": (17, 67), "lseek": (8, 62),
     "close": (3, 57), "close_range": (436, 436), "dup": (32, 23), "dup2": (33, None), "dup3": (292, 24),
     "pipe": (22, None), "pipe2": (293, 59), "poll": (7, None), "ppoll": (271, 73), "select": (23, None),
@@ -392,15 +395,15 @@ def syscall_filter(machine: str) -> bytes:
     """A seccomp program that lets through what a computing interpreter needs and no more: no process, no socket, no
     signal, no open for writing. All else fails with ENOSYS, as on a kernel that lacks it."""
     column, convention = MACHINES[machine]
-    steps = [(LOAD, 0, 0, 4), (EQUALS, 1, 0, convention), (RETURN, 0, 0, KILL), (LOAD, 0, 0, 0)]
+    steps: list[tuple[int, ...]] = [(LOAD, 0, 0, 4), (EQUALS, 1, 0, convention), (RETURN, 0, 0, KILL), (LOAD, 0, 0, 0)]
     for numbers in SYSCALLS.values():
-        if numbers[column] is not None:
-            steps += [(EQUALS, 0, 1, numbers[column]), (RETURN, 0, 0, ALLOW)]
+        if (number := numbers[column]) is not None:
+            steps += [(EQUALS, 0, 1, number), (RETURN, 0, 0, ALLOW)]
     for numbers, argument, test, operands, hit, miss in BY_ARGUMENT:
-        if numbers[column] is not None:
+        if (number := numbers[column]) is not None:
             check = [step for operand in operands for step in ((test, 0, 1, operand), (RETURN, 0, 0, hit))]
             check = [(LOAD, 0, 0, 16 + 8 * argument), *check, (RETURN, 0, 0, miss)]
-            steps += [(EQUALS, 0, len(check), numbers[column]), *check]
+            steps += [(EQUALS, 0, len(check), number), *check]
     return b"".join(struct.pack("HBBI", *step) for step in [*steps, (RETURN, 0, 0, FAIL | errno.ENOSYS)])
 
 
