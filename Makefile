@@ -15,6 +15,7 @@ lint: .venv/dev-ready
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 slow: .venv/dev-ready
 	$(BIN)/pytest -m slow

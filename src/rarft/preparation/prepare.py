@@ -13,13 +13,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from rarft.core.artifacts import Work, stage
 from rarft.core.config import Config, Input
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log, track
-from rarft.llm.client import SERVER_FIELDS_NOT_IN_FINGERPRINT
+from rarft.core.stages import Work, stage
 from rarft.preparation.kinds import KindsConfig, fill_in_kinds
 from rarft.preparation.teacher import TeacherConfig, write_traces
 from rarft.records.decontaminate import Decontaminator, Overlap
@@ -62,12 +62,18 @@ class PrepareConfig(Config):
     seed: int = 0
     """Seed of every random choice."""
 
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
-        f"{part}.{name}" for part in ("teacher", "kinds") for name in SERVER_FIELDS_NOT_IN_FINGERPRINT
-    )
+
+def estimate(config: PrepareConfig, known: Known) -> Estimate:
+    """Rows that go in; duplicates and contaminated ones are not known yet."""
+    problems, traces = known.problems(config.problems), known.traces(config.traces)
+    if problems is not None and config.max_problems is not None:
+        problems = min(problems, config.max_problems)
+    if traces is not None and config.max_traces is not None:
+        traces = min(traces, config.max_traces)
+    return Estimate({"problems": problems, "traces": traces}, {"": Sizes(problems, traces)})
 
 
-@stage("prepare")
+@stage("prepare", "check, deduplicate and decontaminate problems and traces", place=10, estimate=estimate)
 def prepare(config: PrepareConfig, work: Work) -> None:
     """Check, deduplicate and decontaminate problems and traces.
 

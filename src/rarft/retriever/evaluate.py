@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rarft.core.artifacts import Work, stage, write_json
+from rarft.core.artifacts import write_json
 from rarft.core.config import Config, Input
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
+from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
@@ -57,7 +58,7 @@ class EvaluateRetrieverConfig(Config):
     """Seed of the random ranking and of the bootstrap."""
 
 
-@stage("evaluate-retriever")
+@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45)
 def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
     """Measure R@1, R@5, R@10, MRR and nDCG@10 with 95 % intervals.
 

@@ -17,10 +17,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rarft.core.artifacts import Work, stage
 from rarft.core.config import Config
 from rarft.core.errors import InputError
 from rarft.core.progress import log
+from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace
 from rarft.records.rows import write_jsonl
 
@@ -42,7 +42,7 @@ class ReasoningGymConfig(Config):
     """Seed of every random choice."""
 
 
-@stage("reasoning-gym")
+@stage("reasoning-gym", "generate planning, logic and algorithm problems", place=95)
 def make_reasoning_gym(config: ReasoningGymConfig, work: Work) -> None:
     """Write the problems and traces described above.
 
