@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
     parser.add_argument("--reward", default="code")
-    parser.add_argument("--timeout", type=float, default=20.0, help="seconds for one solution")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds for one solution")
     options = parser.parse_args()
     rows = [json.loads(line) for name in options.files for line in Path(name).read_text(encoding="utf-8").splitlines()]
     golds, ids = [""] * len(rows), [row["id"] for row in rows]

@@ -18,6 +18,7 @@ import pytest
 from rarft.core.errors import InputError
 from rarft.rewards import check_gold, check_golds, get_reward, verify
 from rarft.rewards.code import last_program
+from rarft.rewards.pool import shared_pool
 from rarft.rewards.sandbox import refusal
 from rarft.rewards.sandboxed import Handle, Judge, Runner
 
@@ -276,7 +277,7 @@ def test_unsandboxed_judges_the_same_and_still_filters_system_calls():
             "[]",
         ),
         ("os.getuid()", "65534"),
-        ("sorted(os.environ)", "['HOME', 'LANG', 'MALLOC_ARENA_MAX', 'PATH', 'PWD', 'PYTHONHASHSEED']"),
+        ("sorted(os.environ)", "['HOME', 'LANG', 'LD_BIND_NOW', 'MALLOC_ARENA_MAX', 'PATH', 'PWD', 'PYTHONHASHSEED']"),
         ("socket.gethostname()", "'sandbox'"),
         (
             "[stat.S_IFMT(os.fstat(n).st_mode) == stat.S_IFSOCK for n in range(64) if os.path.exists(n)]",
@@ -329,8 +330,6 @@ def test_sandboxes_end_with_the_process_that_uses_them(tmp_path):
 @needs_sandbox
 def test_a_sandbox_that_is_killed_is_replaced():
     assert verdict("def f(x): return x", "assert f(1) == 1").reason == "correct"
-    from rarft.rewards.pool import shared_pool
-
     workers = [worker.process.pid for worker in shared_pool().workers]
     for pid in (pid for worker in workers for pid in descendants(worker)):
         with contextlib.suppress(ProcessLookupError):

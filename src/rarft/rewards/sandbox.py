@@ -28,7 +28,7 @@ from rarft.rewards.sandboxed import MACHINES
 
 INSIDE = Path(__file__).with_name("sandboxed.py")
 INTERPRETER = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-ENVIRONMENT = {"HOME": "/home", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
+ENVIRONMENT = {"HOME": "/home", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", "LD_BIND_NOW": "1"}
 """Sets have the same order in each run; threads do not each reserve address space."""
 PATIENCE = 10.0
 """Seconds that a sandbox may take to start, or to clear up."""
@@ -106,13 +106,13 @@ class Sandbox:
             self.close()
             raise RuntimeError("a sandbox did not start")
 
-    def fork(self, job: dict[str, Any]) -> socket.socket:
+    def fork(self, job: dict[str, Any], *channel: int) -> socket.socket:
         """Fork a process for `job`, which ends the one before it; the line to it."""
         line, theirs = socket.socketpair()
         line.settimeout(PATIENCE)
         data = json.dumps(job).encode()
         with theirs:
-            socket.send_fds(self.control, [b"f"], [theirs.fileno()])
+            socket.send_fds(self.control, [b"f"], [theirs.fileno(), *channel])
         line.sendall(struct.pack("!I", len(data)) + data)
         return line
 
@@ -165,8 +165,7 @@ class Court:
         ours, theirs = socket.socketpair()
         try:
             with ours, theirs:
-                with self.runner.fork({"program": program, "seconds": math.ceil(seconds) + 1}) as line:
-                    socket.send_fds(line, [b"f"], [theirs.fileno()])
+                self.runner.fork({"program": program, "seconds": math.ceil(seconds) + 1}, theirs.fileno()).close()
                 if self.line is None or case != self.case:
                     self._end_tests()
                     self.case, self.line = case, self.judge.fork(case | {"seconds": None})

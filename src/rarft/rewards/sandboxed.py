@@ -413,23 +413,30 @@ class FilterProgram(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
 
 
-PRCTL = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+class Confinement:
+    """The limits of this process and of those that it forks, and the filter that a forked one takes on."""
 
+    def __init__(self) -> None:
+        for limit, value in (
+            (resource.RLIMIT_AS, MEMORY_LIMIT),
+            (resource.RLIMIT_FSIZE, 0),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_NOFILE, 64),
+        ):
+            resource.setrlimit(limit, (value, value))
+        self.prctl = None
+        if sys.platform == "linux" and platform.machine() in MACHINES:
+            steps = syscall_filter(platform.machine())
+            self.filter = ctypes.pointer(FilterProgram(len(steps) // 8, steps))
+            self.prctl = ctypes.CDLL(None, use_errno=True).prctl
+            self.prctl(4, 0, 0, 0, 0)  # DUMPABLE: no child may trace this process
 
-def confine(seconds: int | None, steps: bytes | None) -> None:
-    """Put the limits on this process, for good."""
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY_LIMIT),
-        (resource.RLIMIT_CPU, seconds or resource.RLIM_INFINITY),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-    ):
-        resource.setrlimit(limit, (value, value))
-    if PRCTL and steps:
-        program = FilterProgram(len(steps) // 8, steps)
-        if PRCTL(38, 1, 0, 0, 0) or PRCTL(22, 2, ctypes.byref(program), 0, 0):  # NO_NEW_PRIVS; SECCOMP, a filter
-            raise OSError(ctypes.get_errno(), "the system call filter was refused")
+    def take_on(self, seconds: int | None) -> None:
+        """For good: the filter, and `seconds` of processor time."""
+        if seconds is not None:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        if self.prctl and (self.prctl(38, 1, 0, 0, 0) or self.prctl(22, 2, self.filter, 0, 0)):
+            raise OSError(ctypes.get_errno(), "the system call filter was refused")  # NO_NEW_PRIVS; SECCOMP, a filter
 
 
 # The process that forks
@@ -448,44 +455,42 @@ def end_children(child: int | None) -> None:
         os.waitpid(child, 0)
 
 
-def run_program(line: socket.socket, job: dict[str, Any]) -> NoReturn:
-    """Run a program and answer calls into it, over the descriptor that comes on `line`."""
-    channel = socket.recv_fds(line, 1, 1)[1][0]
-    line.close()
-    Runner(channel, job["program"]).serve()
-
-
-def run_tests(line: socket.socket, job: dict[str, Any]) -> None:
+def run_tests(line: socket.socket, case: Case) -> None:
     """Run tests against one program after another, each at the other end of a descriptor that comes on `line`."""
-    case = Case(job)
     while descriptors := socket.recv_fds(line, 1, 1)[1]:
         verdict = Judge(descriptors[0]).verdict(case)
         os.close(descriptors[0])
         line.sendall(verdict.replace("\n", " ").encode("utf-8", "replace") + b"\n")
 
 
-def work(line: socket.socket, steps: bytes | None) -> None:
+def work(line: int, channel: list[int], confinement: Confinement) -> None:
     """The forked process: read the job from `line`, take on the limits, do it."""
-    (length,) = struct.unpack("!I", read(line.fileno(), 4))
-    job = json.loads(read(line.fileno(), length))
-    confine(job["seconds"], steps)
-    (run_program if "program" in job else run_tests)(line, job)
+    (length,) = struct.unpack("!I", read(line, 4))
+    job = json.loads(read(line, length))
+    if "program" in job:
+        os.close(line)
+        confinement.take_on(job["seconds"])
+        Runner(channel[0], job["program"]).serve()
+    with socket.socket(fileno=line) as verdicts:
+        confinement.take_on(job["seconds"])
+        run_tests(verdicts, Case(job))
 
 
 def main(control: socket.socket) -> None:
-    """Take orders from `control` until it closes: fork for the job at the other end of a descriptor, or clear up."""
+    """Take orders from `control` until it closes: clear up, or fork for the job at the other end of a descriptor.
+
+    The descriptor of a program's channel comes with it; those of the tests, one for each program, come later.
+    """
     for name in PRELOADED.split():
         importlib.import_module(name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if PRCTL:
-        PRCTL(4, 0, 0, 0, 0)  # DUMPABLE: no child may trace this process
-    steps = syscall_filter(platform.machine()) if platform.machine() in MACHINES else None
+    confinement = Confinement()
     gc.collect()
     gc.freeze()
     control.sendall(b"r")
     child = None
     while True:
-        order, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+        order, descriptors, _, _ = socket.recv_fds(control, 1, 2)
         end_children(child)
         child = None
         if not order:
@@ -493,14 +498,15 @@ def main(control: socket.socket) -> None:
         if order == b"c":
             control.sendall(b"c")
             continue
-        with socket.socket(fileno=descriptors[0]) as line:
-            child = os.fork()
-            if child == 0:
-                try:
-                    control.close()
-                    work(line, steps)
-                finally:
-                    os._exit(1)
+        child = os.fork()
+        if child == 0:
+            try:
+                control.close()
+                work(descriptors[0], descriptors[1:], confinement)
+            finally:
+                os._exit(1)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 if __name__ == "__main__":
