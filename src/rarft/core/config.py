@@ -25,6 +25,10 @@ Input = Annotated[str, InputMarker()]
 """A file, a folder, a finished stage's folder, or a Hugging Face id."""
 
 
+class NotInResult:
+    """Marks a field that changes how a result is made but not the result: `timeout: Annotated[float, NotInResult]`."""
+
+
 class Config(BaseModel):
     """Base of every config: frozen, keyword-only, unknown keys refused."""
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from rarft.core.artifacts import Work
-from rarft.llm.answers import Answer, Question, ask_all
+from rarft.llm.answers import Answer, Question, ask_all, without_thoughts
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
 
@@ -24,9 +26,9 @@ numbered steps, each saying what is done and why. Keep its method. Put the final
 class TeacherConfig(ServerConfig):
     rewrite: Literal["missing", "all"] = "missing"
     """missing: write the solutions that are empty; all: also condense the ones that are there."""
-    temperature: float = 0.6
+    temperature: float = Field(0.6, ge=0, le=2)
     """Sampling temperature; above 0, so that asking again can help."""
-    max_tokens: int = 4096
+    max_tokens: int = Field(4096, ge=1)
     """Most tokens of one written solution."""
 
 
@@ -74,14 +76,14 @@ def write_traces(
             lambda trace: _question(trace, verifier, seed),
             take,
             server=config,
-            log_file=work.scratch / "teacher.jsonl",
-            key=lambda trace: trace.id,
+            scratch=work.scratch,
             what="writing traces",
             name="teacher",
             total=total,
         )
     work.ledger.add(tokens_in=totals.tokens_in, tokens_out=totals.tokens_out, calls=totals.calls)
     work.results["n_written_by_teacher"] = totals.answers - totals.unusable
+    work.results["teacher_reused"] = totals.reused
     return written
 
 
@@ -108,7 +110,7 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
     def parse(text: str) -> Any:
         from rarft.rewards import verify
 
-        solution = text.rsplit("</think>", 1)[-1].strip()
+        solution = without_thoughts(text)
         if not solution or trace.answer is None:
             return None
         name = "math" if verifier == "none" else verifier
