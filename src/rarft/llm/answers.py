@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -148,9 +149,9 @@ class _Asker(Generic[T]):
         self.waiting: dict[int, tuple[T, Answer | None]] = {}
         """Items from `head` on that were drawn, with their answers."""
         self.unusable: list[bytes] = []
-        """Digests of the questions that got no usable answer."""
+        """Digests of the requests behind unusable answers."""
         self.cut = 0
-        """How many of them max-tokens cut short."""
+        """How many unusable answers max-tokens cut short."""
         self.last_unusable = ""
         self.moved, self.first = asyncio.Event(), asyncio.Lock()
         self.limit: LimitReached | None = None
@@ -197,29 +198,39 @@ class _Asker(Generic[T]):
 
     async def _answer(self, question: Question) -> Answer:
         """The first usable answer that the store has, or else that the server gives."""
-        requests = [self._request(question, ask) for ask in range(self.server.asks)]
-        kept, raw = None, ""
-        for buy in (False, True):
-            for request in requests:
-                kept = self.store.get(request.digest)
-                outgrown = kept is not None and kept.cut_at is not None and kept.cut_at < self.server.max_tokens
-                if buy and (kept is None or outgrown):
-                    try:
-                        kept = await self._buy(request)
-                    except Unanswered as error:
-                        raw = str(error)
-                        break
-                elif buy or kept is None:
-                    continue
-                raw, parse = kept.text, question.parse
-                value = await asyncio.to_thread(parse, raw) if question.slow_parse else parse(raw)
-                if value is not None:
-                    self.totals.reused += kept.purchaser != self.store.purchaser
-                    return Answer(value)
-        self.unusable += [request.digest for request in requests]
-        self.cut += kept is not None and kept.cut_at is not None
+        requests = (self._request(question, ask) for ask in range(self.server.asks))
+        to_buy, tried, raw, cut = [], [], "", False
+        for request in requests:
+            kept = self.store.get(request.digest)
+            if kept is None:
+                to_buy.append(request)
+                break  # what comes after it was never asked either
+            if (value := await self._read(question, kept)) is not None:
+                return Answer(value)
+            raw, cut = kept.text, kept.cut_at is not None
+            if kept.cut_at is not None and kept.cut_at < self.server.max_tokens:
+                to_buy.append(request)
+            tried.append(request.digest)
+        for request in chain(to_buy, requests):
+            try:
+                kept = await self._buy(request)
+            except Unanswered as error:
+                raw, cut = str(error), False
+                break
+            if (value := await self._read(question, kept)) is not None:
+                return Answer(value)
+            raw, cut = kept.text, kept.cut_at is not None
+            tried.append(request.digest)
+        self.unusable += tried
+        self.cut += cut
         self.last_unusable = raw
         return Answer(None, raw[:RAW_CHARACTERS])
+
+    async def _read(self, question: Question, kept: Kept) -> Any:
+        parse = question.parse
+        value = await asyncio.to_thread(parse, kept.text) if question.slow_parse else parse(kept.text)
+        self.totals.reused += value is not None and kept.purchaser != self.store.purchaser
+        return value
 
     def _request(self, question: Question, ask: int) -> "_Request":
         """What to send the first time, the second time, ..."""

@@ -30,8 +30,9 @@ WAIT_FOR_OTHERS_SECONDS = 60.0
 TABLES = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS answers (question BLOB PRIMARY KEY, text TEXT, cut_at INTEGER, purchaser TEXT);
-CREATE TABLE IF NOT EXISTS spent (purchaser TEXT PRIMARY KEY, calls INTEGER, tokens_in INTEGER, tokens_out INTEGER);
+CREATE TABLE IF NOT EXISTS answers (question BLOB PRIMARY KEY, text TEXT, cut_at INTEGER, purchaser TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS spent (purchaser TEXT PRIMARY KEY, calls INTEGER, tokens_in INTEGER, tokens_out INTEGER)
+WITHOUT ROWID;
 """
 
 
