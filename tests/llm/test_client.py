@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from fault_server import FaultServer, Reply, completion
 
-from rarft.core.errors import InputError
+from rarft.core.errors import InputError, StageError
 from rarft.llm import answers
 from rarft.llm import client as client_module
 from rarft.llm.answers import Answer, Question, Totals, ask_all
@@ -195,7 +195,7 @@ def test_a_server_that_goes_away_stops_the_work_and_loses_nothing(
     monkeypatch.setattr(client_module, "REFUSED_FOR", 0.3)
     with FaultServer(fault=lambda n, body: "hang" if n >= 20 else "ok", answer=echo) as server:
         config = server_config(server.url, timeout=1.5, retries=50)
-        with pytest.raises(InputError, match="every answer so far is kept"):
+        with pytest.raises(StageError, match="every answer so far is kept"):
             ask(config, tmp_path, 40)
     kept = n_kept()
     assert 1 <= kept <= 20

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rarft.relevance.labelers.verdict import parse_verdict
+from rarft.relevance.verdict import parse_verdict
 
 YES = [
     '{"pattern": "pigeonhole", "relevant": true}',

@@ -14,7 +14,8 @@ import pytest
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.records.problems import load_problems, load_traces
-from rarft.testbed.testbed import PolicyInitConfig, TestbedConfig, generate, testbed
+from rarft.testbed.testbed import PolicyInitConfig, TestbedConfig, generate
+from rarft.testbed.testbed import make_testbed as testbed
 from rarft.testbed.word_problems.language import (
     FILLERS,
     NEUTRAL,

@@ -93,7 +93,8 @@ def ask_all(
 
     Raises:
         LimitReached: max-calls or max-cost; run again with a higher one.
-        InputError: the server can't be used (all answers so far are kept), or too many answers are unusable.
+        InputError: the server can't be used, or too many answers are unusable.
+        StageError: the server has stopped answering; every answer so far is kept.
     """
     asker = _Asker(enumerate(items), question, emit, server, what, name, total, max_unusable)
     run_coroutine(lambda: asker.run(_purchaser(scratch / f"{name}.id")))

@@ -31,8 +31,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from rarft.core.config import Config, NotInResult
-from rarft.core.errors import InputError
+from rarft.core.config import Config, Count, NotInResult, Size
+from rarft.core.errors import InputError, StageError
 from rarft.core.progress import log
 
 RETRIED = frozenset({404, 408, 409, 425, 429})
@@ -61,7 +61,7 @@ class ServerConfig(Config):
     """Environment variable that holds the key; the key itself is never written anywhere."""
     temperature: float = Field(0.0, ge=0, le=2)
     """Sampling temperature."""
-    max_tokens: int = Field(512, ge=1)
+    max_tokens: Count = 512
     """Most tokens of one answer."""
     structured: Literal["auto", "off"] = "auto"
     """auto: ask for JSON of a given schema, and without where the server refuses that."""
@@ -71,16 +71,16 @@ class ServerConfig(Config):
     """Requests in flight."""
     timeout: Annotated[float, NotInResult] = Field(60.0, gt=0, le=86_400)
     """Seconds until a request is given up and tried again."""
-    retries: Annotated[int, NotInResult] = Field(6, ge=0)
+    retries: Annotated[Size, NotInResult] = 6
     """Tries after the first when a request fails (5xx, timeout, cut connection) while others succeed. Rate limits and
     failures of the whole server don't use them up."""
-    max_calls: Annotated[int | None, NotInResult] = Field(None, ge=0)
+    max_calls: Annotated[Size | None, NotInResult] = None
     """Most requests in all, interrupted runs included; the stage then stops and can be resumed with a higher limit."""
-    max_cost: Annotated[float | None, NotInResult] = Field(None, ge=0, allow_inf_nan=False)
+    max_cost: Annotated[float | None, NotInResult] = Field(None, ge=0)
     """Most dollars in all, at the prices below, which have to be given; stops like max-calls."""
-    price_in: Annotated[float, NotInResult] = Field(0.0, ge=0, allow_inf_nan=False)
+    price_in: Annotated[float, NotInResult] = Field(0.0, ge=0)
     """Dollars per million prompt tokens."""
-    price_out: Annotated[float, NotInResult] = Field(0.0, ge=0, allow_inf_nan=False)
+    price_out: Annotated[float, NotInResult] = Field(0.0, ge=0)
     """Dollars per million answer tokens."""
 
     @field_validator("base_url")
@@ -111,12 +111,6 @@ class ServerConfig(Config):
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         """Dollars for that many tokens."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
-
-
-SERVER_FIELDS_NOT_IN_FINGERPRINT = (
-    *("base_url", "api_key_env", "concurrency", "timeout", "retries"),
-    *("max_calls", "max_cost", "price_in", "price_out"),
-)
 
 
 class LimitReached(InputError):
@@ -198,6 +192,7 @@ class ChatClient:
         Raises:
             LimitReached: sending it could exceed max-calls or max-cost.
             InputError: wrong key, unknown model, no server: what no retry mends.
+            StageError: the server has stopped answering.
             Unanswered: this request failed to the end, while the server answers others.
         """
         attempt, failed_before = 0, math.inf
@@ -318,7 +313,7 @@ class ChatClient:
             return Failure(kind, text, retry_after=retry_after(error.response.headers))
         return Failure("status", text, refusal=fatal)
 
-    def _hopeless(self, failure: "Failure", attempt: int) -> InputError | None:
+    def _hopeless(self, failure: "Failure", attempt: int) -> InputError | StageError | None:
         """What to say when waiting won't help: nothing ever answered, or nothing has for too long."""
         most = {"refused": 2, "timeout": 1, "cut": 3, "garbled": 3}.get(failure.kind, 4)
         if not self.answered and failure.retry_after is None and attempt >= most:
@@ -328,7 +323,7 @@ class ChatClient:
         silent = time.monotonic() - (self._failing_since or math.inf)
         if silent <= patience + (failure.retry_after or 0):
             return None
-        return InputError(
+        return StageError(
             f"the {self.name}'s server at {self.config.base_url} has not answered for {silent:.0f} s "
             f"({failure.text}); every answer so far is kept: bring it back and run the same command again"
         )

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
-from rarft.core.artifacts import Work
+from rarft.core.config import Count
 from rarft.core.errors import InputError
 from rarft.core.progress import track
+from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all, without_thoughts
 from rarft.llm.client import ServerConfig
 from rarft.records.problems import Problem, Trace, iter_records
@@ -33,11 +35,11 @@ class KindsConfig(ServerConfig):
     """Where a row has no kind: column leaves it so, judge asks the model below, clusters groups by embeddings."""
     names: list[str] = Field(KINDS, min_length=1)
     """The kinds to choose from, for judge."""
-    clusters: int = Field(16, ge=1)
+    clusters: Count = 16
     """How many clusters, for clusters."""
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Sentence-transformers model, for clusters."""
-    max_tokens: int = Field(128, ge=1)
+    max_tokens: Count = 128
     """Most tokens of one answer."""
 
 
@@ -140,7 +142,6 @@ def parse_kind(text: str, names: list[str]) -> str | None:
 
 def _cluster(config: KindsConfig, problems: Path, traces: Path, seed: int) -> dict[tuple[str, str], str]:
     """k-means on unit embeddings, fitted on a sample and applied to all rows without a kind."""
-    import numpy as np
     from sentence_transformers import SentenceTransformer
     from sklearn.cluster import MiniBatchKMeans
 

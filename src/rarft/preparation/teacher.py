@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rarft.core.artifacts import Work
+from rarft.core.config import Count
+from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all, without_thoughts
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
+from rarft.rewards import verify
 
 WRITE = """Solve the problem. Write a worked solution that a student could learn the method from: short numbered \
 steps, each saying what is done and why. Put the final answer in \\boxed{}."""
@@ -28,7 +30,7 @@ class TeacherConfig(ServerConfig):
     """missing: write the solutions that are empty; all: also condense the ones that are there."""
     temperature: float = Field(0.6, ge=0, le=2)
     """Sampling temperature; above 0, so that asking again can help."""
-    max_tokens: int = Field(4096, ge=1)
+    max_tokens: Count = 4096
     """Most tokens of one written solution."""
 
 
@@ -82,8 +84,7 @@ def write_traces(
             total=total,
         )
     work.ledger.add(tokens_in=totals.tokens_in, tokens_out=totals.tokens_out, calls=totals.calls)
-    work.results["n_written_by_teacher"] = totals.answers - totals.unusable
-    work.results["teacher_reused"] = totals.reused
+    work.results |= {"n_written_by_teacher": totals.answers - totals.unusable, "teacher_reused": totals.reused}
     return written
 
 
@@ -108,8 +109,6 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
     )
 
     def parse(text: str) -> Any:
-        from rarft.rewards import verify
-
         solution = without_thoughts(text)
         if not solution or trace.answer is None:
             return None

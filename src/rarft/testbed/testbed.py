@@ -20,10 +20,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rarft.core.artifacts import Work, stage
 from rarft.core.config import Config
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log
+from rarft.core.stages import Work, stage
 from rarft.records.rows import write_jsonl
 from rarft.testbed.word_problems.language import deal
 from rarft.testbed.word_problems.problems import (
@@ -97,8 +98,20 @@ class TestbedConfig(Config):
     """Seed of every random choice."""
 
 
-@stage("testbed")
-def testbed(config: TestbedConfig, work: Work) -> None:
+def estimate(config: TestbedConfig, known: Known) -> Estimate:
+    """Problems and traces that are generated."""
+    makes = {
+        "warmup": Sizes(config.n_warmup, config.n_warmup),
+        "train": Sizes(config.n_train, config.n_train),
+        "eval": Sizes(config.n_eval, config.n_eval),
+        "corpus": Sizes(None, config.n_corpus),
+    }
+    problems = config.n_warmup + config.n_train + config.n_eval
+    return Estimate({"problems": problems, "traces": config.n_corpus}, makes)
+
+
+@stage("testbed", "generate problems whose gold analogies are known", place=90, estimate=estimate)
+def make_testbed(config: TestbedConfig, work: Work) -> None:
     """Write the problems, traces, warm-up demonstrations and initial policy described above.
 
     Raises:

@@ -1,9 +1,9 @@
 """The judge: a model behind an API says whether a trace's reasoning carries over to a problem.
 
 The prompt asks for the shared transferable pattern by name first, then for yes or no. Structured output is asked for
-where the server has it; verdict.py reads what comes back. After an answer that cannot be read the judge is asked for
-one word; then the pair is listed in unjudged.jsonl with the raw text, never taken for a no. Left out: graded
-judgements, several pairs in one request.
+where the server has it; relevance/verdict.py reads what comes back. After an unclear answer the judge is asked for one
+word; then the pair is listed in unjudged.jsonl with the raw text, never taken for a no. Left out: graded judgements,
+several pairs in one request.
 """
 
 import json
@@ -13,14 +13,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rarft.core.artifacts import Work
-from rarft.core.config import NotInResult
+from rarft.core.config import NotInResult, Share
 from rarft.core.errors import InputError
+from rarft.core.estimate import Count, times
+from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all
-from rarft.llm.client import Message, ServerConfig
+from rarft.llm.client import Message, ServerConfig, check_server
 from rarft.records.labels import Label
 from rarft.relevance.candidates import Pair
-from rarft.relevance.labelers.verdict import parse_verdict
+from rarft.relevance.labelers.base import Labeler, Write
+from rarft.relevance.verdict import parse_verdict
 
 INSTRUCTIONS = """You decide whether a solved example would help somebody solve another problem.
 
@@ -61,7 +63,7 @@ class JudgeConfig(ServerConfig):
     temperature above 0."""
     solution_characters: int = Field(6000, ge=1)
     """Most characters of a trace's solution that the judge sees."""
-    max_unjudged: Annotated[float, NotInResult] = Field(0.05, ge=0, le=1)
+    max_unjudged: Annotated[Share, NotInResult] = 0.05
     """Share of pairs without a usable answer above which the stage fails."""
     expected_tokens: Annotated[int, NotInResult] = Field(48, ge=0)
     """Tokens of an answer that --dry-run reckons with."""
@@ -76,6 +78,42 @@ def pair_messages(pair: Pair, config: JudgeConfig, task: str = TASK) -> list[Mes
     return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": text + task}]
 
 
+class Judge(Labeler):
+    """Labels pairs by asking the judge."""
+
+    Options = JudgeConfig
+    options: JudgeConfig
+
+    def check(self) -> None:
+        """As `Labeler.check`."""
+        check_server(self.options, "judge")
+        if self.options.votes % 2 == 0:
+            raise InputError(f"judge.votes is {self.options.votes}; give an odd number, so that there is a majority")
+        if self.options.votes > 1 and self.options.temperature == 0:
+            raise InputError("judge.votes above 1 needs --judge.temperature above 0; at 0 all votes are the same")
+
+    def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
+        """As `Labeler.label`.
+
+        Raises:
+            InputError: the server can't be used (answers so far are kept), or more than `max_unjudged` stay unjudged.
+        """
+        judge_label(pairs, self.options, total, work, scratch, write)
+
+    def estimate(self, pairs: Count, problems: Count, characters: int) -> tuple[dict[str, Count], list[str]]:
+        """Calls and tokens (4 characters each), and what they cost."""
+        config = self.options
+        calls = times(pairs, config.votes)
+        tokens_in = times(calls, (characters + len(INSTRUCTIONS) + len(TASK)) / 4)
+        tokens_out = times(calls, config.expected_tokens)
+        counts: dict[str, Count] = {"calls": calls, "tokens in": tokens_in, "tokens out": tokens_out}
+        if tokens_in is None or tokens_out is None:
+            return counts, []
+        priced = config.price_in or config.price_out
+        cost = f"${config.cost(tokens_in, tokens_out):.2f}" if priced else "give --judge.price-in and --judge.price-out"
+        return counts, [f"cost        {cost}"]
+
+
 def judge_label(
     pairs: Iterable[Pair],
     config: JudgeConfig,
@@ -84,20 +122,7 @@ def judge_label(
     scratch: Path,
     write: Callable[[Label], None],
 ) -> None:
-    """Label pairs by asking the judge.
-
-    Args:
-        total: number of pairs, for the progress line.
-        scratch: a folder that lives as long as this labelling does.
-        write: takes each label, in the pairs' order.
-
-    Raises:
-        InputError: the server can't be used (answers so far are kept), or more than `max_unjudged` stay unjudged.
-    """
-    if config.votes % 2 == 0:
-        raise InputError(f"judge.votes is {config.votes}; give an odd number, so that there is a majority")
-    if config.votes > 1 and config.temperature == 0:
-        raise InputError("judge.votes above 1 needs --judge.temperature above 0; at 0 all votes are the same")
+    """Ask about every pair; the votes of one pair follow each other."""
     ballots = ((pair, vote) for pair in pairs for vote in range(config.votes))
     votes: list[Answer] = []
     n_unjudged = 0
