@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
+from rarft.core.config import Count
 from rarft.core.stages import Work
-from rarft.llm.answers import Answer, Question, ask_all
+from rarft.llm.answers import Answer, Question, ask_all, without_thoughts
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
 from rarft.records.rows import as_line
@@ -25,9 +28,9 @@ numbered steps, each saying what is done and why. Keep its method. Put the final
 class TeacherConfig(ServerConfig):
     rewrite: Literal["missing", "all"] = "missing"
     """missing: write the solutions that are empty; all: also condense the ones that are there."""
-    temperature: float = 0.6
+    temperature: float = Field(0.6, ge=0, le=2)
     """Sampling temperature; above 0, so that asking again can help."""
-    max_tokens: int = 4096
+    max_tokens: Count = 4096
     """Most tokens of one written solution."""
 
 
@@ -75,14 +78,13 @@ def write_traces(
             lambda trace: _question(trace, verifier, seed),
             take,
             server=config,
-            log_file=work.scratch / "teacher.jsonl",
-            key=lambda trace: trace.id,
+            scratch=work.scratch,
             what="writing traces",
             name="teacher",
             total=total,
         )
     work.ledger.add(tokens_in=totals.tokens_in, tokens_out=totals.tokens_out, calls=totals.calls)
-    work.results["n_written_by_teacher"] = totals.answers - totals.unusable
+    work.results |= {"n_written_by_teacher": totals.answers - totals.unusable, "teacher_reused": totals.reused}
     return written
 
 
@@ -107,7 +109,7 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
     )
 
     def parse(text: str) -> Any:
-        solution = text.rsplit("</think>", 1)[-1].strip()
+        solution = without_thoughts(text)
         if not solution or trace.answer is None:
             return None
         name = "math" if verifier == "none" else verifier
