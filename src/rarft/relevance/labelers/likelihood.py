@@ -129,7 +129,7 @@ class Scorer:
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
-        from rarft.models.prefix import score
+        from rarft.models.packing import score
         from rarft.models.prompts import check_length, render_prompt
 
         problem = pairs[0].problem
