@@ -173,7 +173,7 @@ def test_dry_run_prints_the_plan_and_calls_nothing(tmp_path: Path, capsys: pytes
         assert main([*arguments, "--judge.temperature", "0.5"]) == 0
         assert not server.bodies
     said = capsys.readouterr().out
-    assert "pairs     120" in said and "calls     360" in said and "cost      $" in said
+    assert "pairs       120" in said and "calls       360" in said and "cost        $" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -15,8 +15,10 @@ import pytest
 from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError
 from rarft.evaluation import read_rollouts
-from rarft.report import ReportConfig, headline_table, report
+from rarft.report import ReportConfig
+from rarft.report import write_report as report
 from rarft.report.collect import align, headline, load_runs, pooled, retriever_rows, systems_of
+from rarft.report.table import headline_table
 
 
 class Tags(HTMLParser):

@@ -1,7 +1,7 @@
 """Rollouts on disk, and every score that follows from them without sampling again.
 
 `rollouts.parquet` has one row per sampled completion. `scores(rollouts)` is what `rarft evaluate` writes to
-scores.json; `problem_values` gives one number per problem, which `metrics.bootstrap` and `metrics.paired_difference`
+scores.json; `problem_values` gives one number per problem, which `stats.bootstrap` and `stats.paired_difference`
 turn into intervals. Nothing here runs a model or a verifier.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rarft import stats
 from rarft.core.errors import InputError
 from rarft.evaluation import metrics
 
@@ -150,7 +151,7 @@ def _block(groups: Groups, k: int, seed: int) -> dict[str, Any]:
     block: dict[str, Any] = {}
     for metric in METRICS:
         values = problem_values(groups, metric, k)
-        block[f"{metric}@k"] = metrics.bootstrap([values], n_samples=n_samples, seed=seed).as_dict()
+        block[f"{metric}@k"] = stats.bootstrap([values], n_samples=n_samples, seed=seed).as_dict()
     sizes = sorted({2**power for power in range(12) if 2**power < k} | {k})
     curve = {size: problem_values(groups, "pass", size) for size in sizes}
     block["pass_curve"] = {

@@ -24,19 +24,12 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from rarft.models.engines.base import Completion
 from rarft.models.loading import eos_token_ids
 from rarft.models.packing import TokenIds, _autocast, base_model, pad_left, why_not_shared
 
 ATTENTION = "rarft_grouped"
 GROW = 64
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A sampled completion. `finished` is false when it hit the token limit; the end token is kept when it did not."""
-
-    token_ids: list[int]
-    finished: bool
 
 
 @dataclass(frozen=True)

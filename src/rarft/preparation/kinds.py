@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rarft.core.artifacts import Work
 from rarft.core.errors import InputError
 from rarft.core.progress import track
+from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all
 from rarft.llm.client import ServerConfig
 from rarft.records.problems import Problem, Trace, iter_records

@@ -13,13 +13,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from rarft.core.artifacts import Work, stage
-from rarft.core.config import Config, Input
+from rarft.core.config import Config, Count, Input, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log, track
-from rarft.llm.client import SERVER_FIELDS_NOT_IN_FINGERPRINT
+from rarft.core.stages import Work, stage
 from rarft.preparation.kinds import KindsConfig, fill_in_kinds
 from rarft.preparation.teacher import TeacherConfig, write_traces
 from rarft.records.decontaminate import Decontaminator, Overlap
@@ -34,9 +34,9 @@ class PrepareConfig(Config):
     as name[:config[:split]]."""
     traces: Input
     """The corpus, columns id, problem, solution, answer?, kind?, source?: same formats."""
-    max_problems: int | None = None
+    max_problems: Count | None = None
     """Keep at most this many problems, drawn by the seed, in their order; all when not given."""
-    max_traces: int | None = None
+    max_traces: Count | None = None
     """The same for traces."""
     benchmarks: list[Input] = []
     """Evaluation problems; what shares an n-gram with one of them is removed."""
@@ -52,22 +52,28 @@ class PrepareConfig(Config):
     """Verifier that has to understand each gold answer; none to leave answers unchecked."""
     near_duplicates: float = 0.8
     """Jaccard similarity of word 3-grams from which two problems are the same; 1 drops exact repetitions alone."""
-    ngram: int = 8
+    ngram: Count = 8
     """Words in a row shared with a benchmark that make a problem or trace contaminated."""
-    stock_phrase: int | None = None
+    stock_phrase: Count | None = None
     """An n-gram that this many different benchmark questions share is a turn of phrase ("where m and n are relatively
     prime positive integers") and no contamination; none: every shared n-gram is, as in the paper."""
     teacher: TeacherConfig = TeacherConfig()
     kinds: KindsConfig = KindsConfig()
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
 
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
-        f"{part}.{name}" for part in ("teacher", "kinds") for name in SERVER_FIELDS_NOT_IN_FINGERPRINT
-    )
+
+def estimate(config: PrepareConfig, known: Known) -> Estimate:
+    """Rows that go in; duplicates and contaminated ones are not known yet."""
+    problems, traces = known.problems(config.problems), known.traces(config.traces)
+    if problems is not None and config.max_problems is not None:
+        problems = min(problems, config.max_problems)
+    if traces is not None and config.max_traces is not None:
+        traces = min(traces, config.max_traces)
+    return Estimate({"problems": problems, "traces": traces}, {"": Sizes(problems, traces)})
 
 
-@stage("prepare")
+@stage("prepare", "check, deduplicate and decontaminate problems and traces", place=10, estimate=estimate)
 def prepare(config: PrepareConfig, work: Work) -> None:
     """Check, deduplicate and decontaminate problems and traces.
 

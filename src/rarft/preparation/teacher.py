@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rarft.core.artifacts import Work
+from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records

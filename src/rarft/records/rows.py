@@ -42,6 +42,15 @@ def read_rows(path: str, on_bad: Any = None) -> Iterator[tuple[int, dict[str, An
         yield from _read_hub(path)
 
 
+def count_rows(path: Path) -> int:
+    """Number of rows of a file; of a Parquet file by its footer alone."""
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(path).num_rows)
+    return sum(1 for _ in read_rows(str(path)))
+
+
 def write_jsonl(path: Path, rows: Iterable[Any]) -> int:
     """Write mappings, or records that have `as_row()`, as JSON lines, whole or not at all; return how many."""
     count = 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from rarft.core.config import Config
+from rarft.core.config import Config, Count, Weight
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem, Trace
 from rarft.records.same_problem import jaccard, normalise, shingles
@@ -21,17 +21,17 @@ BLOCK = 256
 
 
 class CandidateConfig(Config):
-    per_problem: int = 32
+    per_problem: Count = 32
     """Candidate traces for each problem; fewer where its kind has fewer."""
     same_kind: bool = True
     """Draw from the traces of the problem's kind; a problem without a kind draws from all."""
-    uniform: float = 1.0
+    uniform: Weight = 1.0
     """Weight of uniform sampling within the kind."""
-    bm25: float = 0.0
+    bm25: Weight = 0.0
     """Weight of the BM25 ranking of the traces' problems and solutions."""
-    embedding: float = 0.0
+    embedding: Weight = 0.0
     """Weight of the ranking by an embedding model."""
-    analogies: float = 0.0
+    analogies: Weight = 0.0
     """Weight of an existing retriever's ranking (the analogies input)."""
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Sentence-transformers model for the embedding ranking."""

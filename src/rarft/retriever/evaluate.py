@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rarft.core.artifacts import Work, stage, write_json
-from rarft.core.config import Config, Input
+from rarft.core.artifacts import write_json
+from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
+from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
@@ -53,11 +54,11 @@ class EvaluateRetrieverConfig(Config):
     """Leave out traces whose problem is near-identical to the query's."""
     baselines: bool = True
     """Measure BM25, the untuned base model and random too."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random ranking and of the bootstrap."""
 
 
-@stage("evaluate-retriever")
+@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45)
 def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
     """Measure R@1, R@5, R@10, MRR and nDCG@10 with 95 % intervals.
 

@@ -18,14 +18,17 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from rarft.core.artifacts import Work, digest_input, stage, write_json
-from rarft.core.config import Config, Input
+from rarft.core.artifacts import digest_input, write_json
+from rarft.core.config import Config, Input, NotInResult
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import track
+from rarft.core.stages import Work, stage
 from rarft.records.problems import Trace, iter_records
 from rarft.retriever import ann
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, trace_text
@@ -55,10 +58,8 @@ class IndexConfig(Config):
     """With fewer token vectors in all, search is exact; with more, a vector index proposes candidates."""
     update: Input | None = None
     """An earlier index of the same retriever: copied, and only what changed is encoded."""
-    batch_size: int = 64
+    batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Texts per forward pass."""
-
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,12 @@ class Info:
     exact_below: int
 
 
-@stage("index")
+def estimate(config: IndexConfig, known: Known) -> Estimate:
+    """Traces to encode."""
+    return Estimate({"traces": known.traces(config.traces)})
+
+
+@stage("index", "encode the traces into an index on disk", place=50, estimate=estimate)
 def index(config: IndexConfig, work: Work) -> None:
     """Build or update an index.
 

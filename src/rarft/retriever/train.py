@@ -16,13 +16,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from rarft.core.artifacts import Work, stage, write_json
-from rarft.core.config import Config, Input
+from rarft.core.artifacts import write_json
+from rarft.core.config import Config, Input, NotInResult
+from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import log
+from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
@@ -86,15 +88,20 @@ class TrainRetrieverConfig(Config):
     """How often held-out R@1 is measured and a checkpoint saved."""
     patience: int = 2
     """Stop after this many evaluations without a better R@1; 0: never."""
-    report_to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
+    report_to: Annotated[Literal["none", "trackio", "wandb", "tensorboard"], NotInResult] = "none"
     """Where training curves go."""
     seed: int = 0
     """Seed of the split, the draws and the new projection."""
 
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"report_to"})
+
+def estimate(config: TrainRetrieverConfig, known: Known) -> Estimate:
+    """Optimiser steps, at most: early stopping may need fewer."""
+    problems = times(known.problems(config.problems), 1 - config.held_out)
+    steps = times(problems, config.epochs / config.batch_size)
+    return Estimate({"steps": min(filter(None, (steps, config.max_steps)), default=None)})
 
 
-@stage("train-retriever")
+@stage("train-retriever", "stage 2: train a retriever on the labels", place=40, estimate=estimate)
 def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
     """Train an encoder so that traces which help a problem rank first (PAPER, stage 2).
 

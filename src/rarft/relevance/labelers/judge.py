@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rarft.core.artifacts import Work
 from rarft.core.errors import InputError
+from rarft.core.estimate import Count, times
+from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all
-from rarft.llm.client import Message, ServerConfig
+from rarft.llm.client import Message, ServerConfig, check_server
 from rarft.records.labels import Label
 from rarft.relevance.candidates import Pair
+from rarft.relevance.labelers.base import Labeler, Write
 
 INSTRUCTIONS = """You decide whether a solved example would help somebody solve another problem.
 
@@ -81,6 +83,42 @@ def pair_messages(pair: Pair, config: JudgeConfig, task: str = TASK) -> list[Mes
     return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": text + task}]
 
 
+class Judge(Labeler):
+    """Labels pairs by asking the judge."""
+
+    Options = JudgeConfig
+    options: JudgeConfig
+
+    def check(self) -> None:
+        """As `Labeler.check`."""
+        check_server(self.options, "judge")
+        if self.options.votes % 2 == 0:
+            raise InputError(f"judge.votes is {self.options.votes}; give an odd number, so that there is a majority")
+        if self.options.votes > 1 and self.options.temperature == 0:
+            raise InputError("judge.votes above 1 needs --judge.temperature above 0; at 0 all votes are the same")
+
+    def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
+        """As `Labeler.label`.
+
+        Raises:
+            InputError: the server can't be used (answers so far are kept), or more than `max_unjudged` stay unjudged.
+        """
+        judge_label(pairs, self.options, total, work, scratch, write)
+
+    def estimate(self, pairs: Count, problems: Count, characters: int) -> tuple[dict[str, Count], list[str]]:
+        """Calls and tokens (4 characters each), and what they cost."""
+        config = self.options
+        calls = times(pairs, config.votes)
+        tokens_in = times(calls, (characters + len(INSTRUCTIONS) + len(TASK)) / 4)
+        tokens_out = times(calls, config.expected_tokens)
+        counts: dict[str, Count] = {"calls": calls, "tokens in": tokens_in, "tokens out": tokens_out}
+        if tokens_in is None or tokens_out is None:
+            return counts, []
+        priced = config.price_in or config.price_out
+        cost = f"${config.cost(tokens_in, tokens_out):.2f}" if priced else "give --judge.price-in and --judge.price-out"
+        return counts, [f"cost        {cost}"]
+
+
 def judge_label(
     pairs: Iterable[Pair],
     config: JudgeConfig,
@@ -89,20 +127,7 @@ def judge_label(
     scratch: Path,
     write: Callable[[Label], None],
 ) -> None:
-    """Label pairs by asking the judge.
-
-    Args:
-        total: number of pairs, for the progress line.
-        scratch: where answers are kept between runs.
-        write: takes each label, in the pairs' order.
-
-    Raises:
-        InputError: the server can't be used (answers so far are kept), or more than `max_unjudged` stay unjudged.
-    """
-    if config.votes < 1 or config.votes % 2 == 0:
-        raise InputError(f"judge.votes is {config.votes}; give an odd number, so that there is a majority")
-    if config.votes > 1 and config.temperature == 0:
-        raise InputError("judge.votes above 1 needs --judge.temperature above 0; at 0 all votes are the same")
+    """Ask about every pair; the votes of one pair follow each other."""
     ballots = ((pair, vote) for pair in pairs for vote in range(config.votes))
     votes: list[Answer] = []
     n_unjudged = 0
