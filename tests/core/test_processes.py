@@ -38,7 +38,7 @@ def test_a_child_dies_with_its_parent_and_holds_the_lock_till_then(tmp_path: Pat
         parent.send_signal(number)
         parent.wait()
         fcntl.flock(ours, fcntl.LOCK_EX)  # waits for the child, which has it too
-    assert select.select([handle], [], [], 0)[0]  # readable: the process has ended
+    assert select.select([handle], [], [], 30)[0]  # readable: the process has ended
 
 
 def test_a_module_in_the_current_folder_is_not_taken_for_the_standard_one(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from rarft.core.errors import InputError
@@ -27,6 +27,14 @@ class InputMarker:
 
 Input = Annotated[str, InputMarker()]
 """A file, a folder, a finished stage's folder, or a Hugging Face id."""
+
+
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Size = Annotated[int, Field(ge=0, le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""Numbers by what they may be; every numeric option has a least value."""
 
 
 class NotInResult:

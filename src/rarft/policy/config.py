@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rarft.core.config import Config, Input, NotInResult
+from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
 
@@ -82,7 +82,7 @@ class TrainConfig(Config):
     """Low-rank adapters."""
     trl: dict[str, Any] = {}
     """Any other option of TRL's GRPOConfig, RLOOConfig or SFTConfig."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Seed = 0
     """Seed of every random choice."""
 
     # The machine
