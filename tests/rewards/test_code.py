@@ -315,30 +315,22 @@ def test_a_program_reaches_nothing(expression, outcome):
 
 
 @needs_sandbox
-def test_sandboxes_end_with_the_process_that_uses_them(tmp_path):
+def test_sandboxes_end_with_the_process_that_uses_them():
     script = textwrap.dedent(
         """
-        import os, sys, threading, time
         from rarft.rewards import verify
-        from rarft.rewards.pool import shared_pool
-        rows = ["def f(x): return 1", "def f(x):\\n    while True: pass"]
-        verify([""], rows[:1], name="code", extras=[{"tests": "assert f(1) == 1"}])
-        threading.Thread(
-            target=verify, args=([""], rows[1:]), daemon=True,
-            kwargs={"name": "code", "extras": [{"tests": "assert f(1) == 1"}], "timeout": 600.0},
-        ).start()
-        time.sleep(0.5)
-        print("ready", flush=True)
-        time.sleep(600)
+        programs = [f"def f(x):\\n    while True: pass\\n# {i}" for i in range(99)]
+        verify([""] * 99, programs, name="code", extras=[{"tests": "assert f(1) == 1"}] * 99, timeout=4.0)
         """
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    family = descendants(process.pid)
-    assert len(family) >= 6  # a worker or two, and for each two sandboxes of two processes
+    process = subprocess.Popen([sys.executable, "-c", script])
+    family: set[int] = set()
+    while len(family) < 7 and process.poll() is None:  # a worker, two sandboxes of two processes, a fork in each
+        time.sleep(0.05)
+        family = descendants(process.pid)
     process.kill()
     process.wait()
-    assert gone(family, 10.0)
+    assert len(family) >= 7 and gone(family, 60.0)
 
 
 @needs_sandbox
