@@ -7,7 +7,7 @@ from typing import Any
 
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem
-from rarft.rewards.base import Verdict
+from rarft.rewards.base import Verdict, check_reward
 from rarft.rewards.scoring import check_golds, verify
 
 
@@ -23,8 +23,9 @@ def check_problems(problems: Sequence[Problem], where: str, reward: str) -> None
         where: what the problems were read from, for the error.
 
     Raises:
-        InputError: names the first problem that has none, and why.
+        InputError: no such reward; or names the first problem that has none, and why.
     """
+    check_reward(reward)
     faults = check_golds([p.answer for p in problems], name=reward, extras=[columns(p) for p in problems])
     for problem, fault in zip(problems, faults, strict=True):
         if fault:
