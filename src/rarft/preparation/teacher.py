@@ -5,7 +5,6 @@ after `asks` times the trace is dropped and listed. The teacher is not shown the
 reasoned to; where there is an old solution it is shown that. Left out: judging style or length.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from rarft.core.stages import Work
 from rarft.llm.answers import Answer, Question, ask_all, without_thoughts
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
+from rarft.records.rows import as_line
 from rarft.rewards import verify
 
 WRITE = """Solve the problem. Write a worked solution that a student could learn the method from: short numbered \
@@ -60,7 +60,7 @@ def write_traces(
     with written.open("w", encoding="utf-8") as out:
 
         def keep(trace: Trace) -> None:
-            out.write(json.dumps(trace.as_row(), ensure_ascii=False) + "\n")
+            out.write(as_line(trace))
 
         def take(trace: Trace, answer: Answer) -> None:
             if answer.value is None:
