@@ -59,11 +59,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, rows in (("problems", problems), ("traces", traces)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     paths = {name: str(folder / f"{name}.jsonl") for name in ("problems", "traces")}
-    assert main(["label", "--problems", paths["problems"], "--traces", paths["traces"], "--labeler", "oracle",
-                 "--output", str(folder / "labels")]) == 0  # fmt: skip
-    assert main(["index", "--traces", paths["traces"], "--retriever", "bm25", "--output", str(folder / "index")]) == 0
-    assert main(["retrieve", "--problems", paths["problems"], "--index", str(folder / "index"),
-                 "--output", str(folder / "analogies")]) == 0  # fmt: skip
+    for line in (
+        ["label", "--problems", paths["problems"], "--traces", paths["traces"], "--labeler", "oracle"],
+        ["index", "--traces", paths["traces"], "--retriever", "bm25"],
+        ["retrieve", "--problems", paths["problems"], "--index", "index"],
+    ):
+        code, said, *_ = run([*line, "--output", {"label": "labels", "retrieve": "analogies"}.get(line[0], "index")], folder)
+        assert code == 0, said
     return {**paths, **{name: str(folder / name) for name in ("labels", "index", "analogies")},
             "retriever": "bm25", "base_model": "no-such/encoder", "model": "no-such/model"}  # fmt: skip
 
