@@ -218,6 +218,7 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
         ({"traces": None}, "give the corpus"),
         ({"draw_top": 1, "top_k": 2}, "below top-k"),
         ({"trl": {"epsilom": 0.1}}, "did you mean `epsilon`"),
+        ({"launch": "'"}, "No closing quotation"),
         ({"report_to": "trackio"}, "trackio, which is not installed: pip install trackio"),
         ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),
         ({"algorithm": "sft", "traces": str(tmp_path / "data" / "few.jsonl"), "retrieval": False}, "sft needs one"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import shlex
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -159,6 +160,10 @@ def check(config: TrainConfig) -> None:
         raise InputError("analogies name traces: give the corpus they come from with --traces")
     if config.draw_top and config.draw_top < config.top_k:
         raise InputError(f"draw-top is {config.draw_top}, below top-k {config.top_k}; raise it or set it to 0")
+    try:
+        shlex.split(config.launch)
+    except ValueError as error:
+        raise InputError(f"launch is {config.launch!r}: {error}; quote it as in a shell") from None
     if config.report_to != "none" and find_spec(config.report_to) is None:
         raise InputError(f"report-to is {config.report_to}, which is not installed: pip install {config.report_to}")
     if config.trl:
