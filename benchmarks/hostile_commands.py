@@ -236,7 +236,7 @@ def bad_files() -> Iterator[Case]:
     yield case("run /dev/zero")
     yield case(f"{INDEX} --config /dev/zero")
     yield Case(["run", "r.yaml"], (2,), {"r.yaml": "name: é".encode("latin-1")})
-    for override in ("--seed nan", "--seed -1", "--seed [", "--prepare.nothing 1", "--prepare.problems {a:", "--inputs.x.y.z 1", "--inputs 3",
+    for override in ("--seed nan", "--seed -1", "--seed [", "--prepare.nothing 1", "--prepare.problems {a:", "--inputs.x.y.z", "--inputs 3",
                      "--stages.prepare 3", "--stages 3", "--stages.a.b.c 3", "--.x 1", "--prepare. 1", "--arms [1]", "--x 1", "--output.a 1",
                      "--inputs.prepare 1", "--name {}", "--sizes.x -1", "--prepare.problem-columns 3", "stray", "--seed"):  # fmt: skip
         yield case(f"run r.yaml {override}", r__yaml=RECIPE)

@@ -73,6 +73,8 @@ def test_run_skips_what_is_done_and_redoes_what_changed(
         ("per_problem: 4", "per_problem: four", "should be a valid integer"),
         ("problems: ${testbed}/train", "problems: nowhere.jsonl", "stage oracle: problems is nowhere.jsonl"),
         ("name: small", "name: [", "not a YAML file"),
+        ("seed: 3", "seed: -1", "`seed`: Input should be greater than or equal to 0"),
+        ("seed: 3", "seed: 3\nsizes: {x: -1}", "`sizes.x`: Input should be greater than or equal to 0"),
         ("name: small", "? [a]\n: b", "a key is a list or a mapping"),
     ],
 )

@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import Field
 
 from rarft.core.artifacts import looks_like_path, read_manifest, write_json
-from rarft.core.config import Config, nearest, read_yaml, set_dotted
+from rarft.core.config import Config, Seed, Size, nearest, read_yaml, set_dotted
 from rarft.core.errors import InputError
 from rarft.core.estimate import ADDED_UP, Estimate, Known, number
 from rarft.core.progress import format_seconds, log
@@ -62,11 +62,11 @@ class Recipe(Config):
     """The run's folder; each stage gets a folder of its name in it."""
     description: str = ""
     """What it shows, in a sentence or two."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every stage that does not set its own."""
     inputs: dict[str, Any] = {}
     """Named values, used in stages as `${name}`."""
-    sizes: dict[str, int] = {}
+    sizes: dict[str, Size] = {}
     """Number of rows of an input that cannot be read when planning (a hub dataset): counts for `--dry-run`."""
     stages: dict[str, dict[str, Any]]
     """Name of each stage -> its config; `stage` names the command where it is not the name itself."""
