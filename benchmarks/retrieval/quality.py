@@ -25,12 +25,13 @@ import numpy as np
 from rarft.core.artifacts import find_file, read_manifest
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.records.rows import read_rows, write_jsonl
+from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import load_encoder
 from rarft.retriever.evaluate import EvaluateRetrieverConfig, format_table, rank_by, relevant_traces
 from rarft.retriever.labels import LABELS, read_labels
 from rarft.retriever.metrics import score_rankings
 from rarft.retriever.similar import near_duplicate_groups
-from rarft.retriever.train import TrainRetrieverConfig, train_retriever
+from rarft.retriever.train import train_retriever
 
 UNTUNED = ["late interaction:", "single vector:type=single-vector"]
 

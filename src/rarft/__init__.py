@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from rarft.relevance.label import LabelConfig, label
     from rarft.report.report import ReportConfig
     from rarft.report.report import report as write_report
+    from rarft.retriever.config import TrainRetrieverConfig
     from rarft.retriever.evaluate import EvaluateRetrieverConfig, evaluate_retriever
     from rarft.retriever.index import IndexConfig, index
     from rarft.retriever.search import RetrieveConfig, retrieve
-    from rarft.retriever.train import TrainRetrieverConfig, train_retriever
+    from rarft.retriever.train import train_retriever
     from rarft.rewards import verify
 
 WHERE = {
@@ -36,7 +37,7 @@ WHERE = {
     "label": "relevance.label",
     "AuditConfig": "relevance.audit",
     "audit": "relevance.audit",
-    "TrainRetrieverConfig": "retriever.train",
+    "TrainRetrieverConfig": "retriever.config",
     "train_retriever": "retriever.train",
     "EvaluateRetrieverConfig": "retriever.evaluate",
     "evaluate_retriever": "retriever.evaluate",

@@ -16,10 +16,10 @@ from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem, load_problems, load_traces
 from rarft.retriever import TrainRetrieverConfig, train_retriever
-from rarft.retriever.encoder import load_encoder, read_settings
+from rarft.retriever.encoder import fingerprint, load_encoder, read_settings
 from rarft.retriever.labels import Labels, read_labels
 from rarft.retriever.maxsim import top_traces
-from rarft.retriever.train import draw, fingerprint, split, unit_scores
+from rarft.retriever.train import draw, split, unit_scores
 from rarft.retriever.trainer import HeldOutRecall, last_checkpoint
 from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 

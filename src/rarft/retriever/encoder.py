@@ -10,6 +10,7 @@ or a folder that `rarft train-retriever` made (`retriever.json` in it says how t
 """
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
+from rarft.retriever.similar import tokens
 
 SETTINGS = "retriever.json"
 Part = Literal["problem", "solution", "both"]
@@ -54,6 +56,11 @@ def read_settings(folder: str | Path) -> Settings | None:
 def write_settings(folder: Path, settings: Settings) -> None:
     """Write `retriever.json`."""
     (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
+
+
+def fingerprint(question: str) -> str:
+    """Short digest of a problem's levelled text, by which evaluation knows a problem that was trained on."""
+    return hashlib.sha256(" ".join(tokens(question)).encode()).hexdigest()[:16]
 
 
 def resolve_model(name: str) -> str:

@@ -18,11 +18,10 @@ from rarft.core.config import Config, Input
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
+from rarft.retriever.encoder import Encoder, Kind, Part, fingerprint, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
 from rarft.retriever.metrics import METRICS, score_rankings
 from rarft.retriever.similar import near_identical
-from rarft.retriever.train import fingerprint
 
 DEPTH = 100
 CHUNK = 2048

@@ -11,92 +11,26 @@ a run that was killed goes on exactly where its last checkpoint was.
 Left out: mining hard negatives with the model under training (the labels bring judged ones).
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
 from rarft.core.artifacts import Work, stage, write_json
-from rarft.core.config import Config, Input
 from rarft.core.progress import log
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, quiet, trace_text, write_settings
+from rarft.retriever.config import TrainRetrieverConfig
+from rarft.retriever.encoder import Encoder, fingerprint, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
-from rarft.retriever.similar import near_duplicate_groups, tokens
-
-
-class TrainRetrieverConfig(Config):
-    """Train a retriever on labels."""
-
-    problems: Input
-    """Problems: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
-    traces: Input
-    """Traces, as problems."""
-    labels: Input
-    """Labels: a `rarft label` folder, or a Parquet or JSONL file with problem_id, trace_id, relevant, score."""
-    base_model: Input = "lightonai/Reason-ModernColBERT"
-    """Encoder to start from: folder or Hugging Face id of any encoder or ColBERT checkpoint, or `minilm`."""
-    type: Kind = "multi-vector"
-    """multi-vector: one vector per token, late interaction. single-vector: one per text."""
-    part: Part = "both"
-    """Which part of a trace is encoded: its problem, its solution, or both."""
-    query_tokens: int = 256
-    """Problems are cut at this many tokens."""
-    trace_tokens: int = 256
-    """Traces are cut at this many tokens."""
-    dim: int = 128
-    """Width of token vectors, where the base model has no projection yet; 0 keeps the encoder's own."""
-    loss: Literal["auto", "infonce", "kl"] = "auto"
-    """infonce: relevant against not. kl: match the scores' distribution. auto: kl where scores are graded."""
-    temperature: float = 0.05
-    """tau: similarities, which lie in [-1, 1], are divided by it."""
-    score_temperature: float = 0.2
-    """kl only: the labels' scores, brought to [0, 1] per problem, are divided by it."""
-    mask_unjudged: bool = True
-    """infonce only: an unjudged trace of the problem's own kind is no negative (it may be relevant)."""
-    positives: int = 1
-    """Relevant traces drawn per problem and epoch."""
-    negatives: int = 2
-    """Labelled non-relevant traces drawn per problem and epoch (kl: these many more, of any score)."""
-    epochs: int = 3
-    """Passes over the training problems."""
-    max_steps: int = 0
-    """Stop after this many optimiser steps; 0: epochs decide."""
-    batch_size: int = 128
-    """Problems per step; all traces of the batch serve all its problems."""
-    mini_batch_size: int = 64
-    """Texts encoded at a time (gradient caching): bounds memory at the price of a second forward; 0: all at once."""
-    learning_rate: float = 3e-5
-    """Peak, after the warm-up; then linear to 0."""
-    warmup_ratio: float = 0.1
-    """Share of the steps that warm up."""
-    weight_decay: float = 0.01
-    """AdamW's."""
-    held_out: float = 0.1
-    """Share of the labelled problems held out for R@1, early stopping and the best checkpoint; 0: none."""
-    max_held_out: int = 10_000
-    """At most this many problems are held out."""
-    held_out_traces: int = 2000
-    """Traces that held-out problems are ranked over: their labelled ones, then random ones up to this many."""
-    evaluations_per_epoch: int = 1
-    """How often held-out R@1 is measured and a checkpoint saved."""
-    patience: int = 2
-    """Stop after this many evaluations without a better R@1; 0: never."""
-    report_to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
-    """Where training curves go."""
-    seed: int = 0
-    """Seed of the split, the draws and the new projection."""
-
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"report_to"})
+from rarft.retriever.similar import near_duplicate_groups
 
 
 @stage("train-retriever")
 def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
-    """Train an encoder so that traces which help a problem rank first (PAPER, stage 2).
+    """Train an encoder so that traces which help a problem rank first.
 
     Writes a sentence-transformers folder with `retriever.json` (how to encode, what it was trained on) and
     `held_out.json` (ids of the held-out problems); results: pairs, split sizes, held-out R@1 before and after.
@@ -139,11 +73,6 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
         trained_on=sorted({*encoder.settings.trained_on, *(fingerprint(problems[i].question) for i in train_ids)}),
     )
     write_settings(work.path, settings)
-
-
-def fingerprint(question: str) -> str:
-    """Short digest of a problem's levelled text, by which evaluation knows a problem that was trained on."""
-    return hashlib.sha256(" ".join(tokens(question)).encode()).hexdigest()[:16]
 
 
 def split(

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sentence_transformers import (
@@ -25,12 +25,10 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from rarft.core.progress import Progress, log
 from rarft.records.problems import Problem, Trace
+from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import Encoder, fast_dtype
 from rarft.retriever.labels import Labels
 from rarft.retriever.maxsim import Packed, scores
-
-if TYPE_CHECKING:
-    from rarft.retriever.train import TrainRetrieverConfig
 
 
 class HeldOutRecall(BaseEvaluator):
@@ -118,7 +116,7 @@ class LogFile(TrainerCallback):
 def make_arguments(
     config: TrainRetrieverConfig, folder: Path, steps: int, every: int, encoder: Encoder, *, evaluated: bool
 ) -> Any:
-    """Training arguments; learning rate, warm-up and weight decay as PAPER.md has them unless the config says else."""
+    """Training arguments; learning rate, warm-up and weight decay are the paper's unless the config says else."""
     multi = encoder.settings.type == "multi-vector"
     arguments = MultiVectorEncoderTrainingArguments if multi else SentenceTransformerTrainingArguments
     fast = fast_dtype(encoder.device)

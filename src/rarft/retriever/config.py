@@ -1,0 +1,71 @@
+"""What training a retriever can be told. Kept apart from `train.py`, so that `trainer.py` may know it too."""
+
+from typing import ClassVar, Literal
+
+from rarft.core.config import Config, Input
+from rarft.retriever.encoder import Kind, Part
+
+
+class TrainRetrieverConfig(Config):
+    """Train a retriever on labels."""
+
+    problems: Input
+    """Problems: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
+    traces: Input
+    """Traces, as problems."""
+    labels: Input
+    """Labels: a `rarft label` folder, or a Parquet or JSONL file with problem_id, trace_id, relevant, score."""
+    base_model: Input = "lightonai/Reason-ModernColBERT"
+    """Encoder to start from: folder or Hugging Face id of any encoder or ColBERT checkpoint, or `minilm`."""
+    type: Kind = "multi-vector"
+    """multi-vector: one vector per token, late interaction. single-vector: one per text."""
+    part: Part = "both"
+    """Which part of a trace is encoded: its problem, its solution, or both."""
+    query_tokens: int = 256
+    """Problems are cut at this many tokens."""
+    trace_tokens: int = 256
+    """Traces are cut at this many tokens."""
+    dim: int = 128
+    """Width of token vectors, where the base model has no projection yet; 0 keeps the encoder's own."""
+    loss: Literal["auto", "infonce", "kl"] = "auto"
+    """infonce: relevant against not. kl: match the scores' distribution. auto: kl where scores are graded."""
+    temperature: float = 0.05
+    """tau: similarities, which lie in [-1, 1], are divided by it."""
+    score_temperature: float = 0.2
+    """kl only: the labels' scores, brought to [0, 1] per problem, are divided by it."""
+    mask_unjudged: bool = True
+    """infonce only: an unjudged trace of the problem's own kind is no negative (it may be relevant)."""
+    positives: int = 1
+    """Relevant traces drawn per problem and epoch."""
+    negatives: int = 2
+    """Labelled non-relevant traces drawn per problem and epoch (kl: these many more, of any score)."""
+    epochs: int = 3
+    """Passes over the training problems."""
+    max_steps: int = 0
+    """Stop after this many optimiser steps; 0: epochs decide."""
+    batch_size: int = 128
+    """Problems per step; all traces of the batch serve all its problems."""
+    mini_batch_size: int = 64
+    """Texts encoded at a time (gradient caching): bounds memory at the price of a second forward; 0: all at once."""
+    learning_rate: float = 3e-5
+    """Peak, after the warm-up; then linear to 0."""
+    warmup_ratio: float = 0.1
+    """Share of the steps that warm up."""
+    weight_decay: float = 0.01
+    """AdamW's."""
+    held_out: float = 0.1
+    """Share of the labelled problems held out for R@1, early stopping and the best checkpoint; 0: none."""
+    max_held_out: int = 10_000
+    """At most this many problems are held out."""
+    held_out_traces: int = 2000
+    """Traces that held-out problems are ranked over: their labelled ones, then random ones up to this many."""
+    evaluations_per_epoch: int = 1
+    """How often held-out R@1 is measured and a checkpoint saved."""
+    patience: int = 2
+    """Stop after this many evaluations without a better R@1; 0: never."""
+    report_to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
+    """Where training curves go."""
+    seed: int = 0
+    """Seed of the split, the draws and the new projection."""
+
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"report_to"})
