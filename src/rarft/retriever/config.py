@@ -25,8 +25,8 @@ class TrainRetrieverConfig(Config):
     """Problems are cut at this many tokens."""
     trace_tokens: int = 256
     """Traces are cut at this many tokens."""
-    dim: int = 128
-    """Width of token vectors, where the base model has no projection yet; 0 keeps the encoder's own."""
+    dim: int = 0
+    """Width of token vectors; 0: the base model's own. Otherwise a projection to this width is added and trained."""
     loss: Literal["auto", "infonce", "kl"] = "auto"
     """infonce: relevant against not. kl: match the scores' distribution. auto: kl where scores are graded."""
     temperature: float = 0.05
@@ -66,6 +66,6 @@ class TrainRetrieverConfig(Config):
     report_to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
     """Where training curves go."""
     seed: int = 0
-    """Seed of the split, the draws and the new projection."""
+    """Seed of the split and the draws."""
 
     not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"report_to"})
