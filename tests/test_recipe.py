@@ -53,14 +53,14 @@ def test_run_skips_what_is_done_and_redoes_what_changed(
     assert main(["run", str(recipe), "--inputs.per_problem", "3"]) == 0
     second = made(run)
     assert second["testbed"] == first["testbed"] and second["oracle"] > first["oracle"]
-    assert "candidates was" in capsys.readouterr().err
+    assert "candidates.per_problem was 4, is 3" in capsys.readouterr().err
     assert main(["run", str(recipe), "--testbed.n-train", "13", "--until", "testbed"]) == 0
     third = made(run)
     assert third["testbed"] > second["testbed"] and third["oracle"] == second["oracle"]
     assert main(["run", str(recipe), "--testbed.n-train", "13"]) == 0  # its input changed
     assert made(run)["oracle"] > third["oracle"]
     assert main(["run", str(recipe), "--testbed.n-train", "13", "--from", "oracle"]) == 0
-    assert "oracle (new)" in capsys.readouterr().err
+    assert "oracle (redone, as asked)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rarft.evaluation.metrics import Interval
+from rarft.stats import Interval
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ import numpy as np
 from benchmarks.paper.claims import CLAIMS, RETRIEVERS, TABLES, verdict
 from rarft.core.progress import format_seconds
 from rarft.evaluation.contexts import diversity, ensemble, summarise, variation
-from rarft.evaluation.evaluate import read_analogies
-from rarft.evaluation.metrics import Interval, bootstrap, paired_difference
-from rarft.evaluation.rollouts import read_rollouts
+from rarft.records.analogies import read_ranked
 from rarft.records.problems import load_problems, load_traces
+from rarft.records.rollouts import read_rollouts
 from rarft.report import plots
 from rarft.report.collect import Run, System, load_runs, read_log, systems_of
+from rarft.stats import Interval, bootstrap, paired_difference
 
 Arms = list[dict[str, System]]
 """By seed: arm name -> system."""
@@ -117,7 +117,7 @@ def hits(run: Run, stage: str) -> dict[str, dict[str, float]] | None:
     if stage not in run.stages:
         return None
     structure = structures(run)
-    ranked = read_analogies(str(run.stages[stage].folder))
+    ranked = read_ranked(str(run.stages[stage].folder))
     problems = {problem.id: problem.extra["structure"] for problem in load_problems(str(testbed(run) / "eval"))}
     return {"eval": {key: float(bool(ranked.get(key)) and structure[ranked[key][0]] == wanted)
                      for key, wanted in problems.items()}}  # fmt: skip
@@ -210,7 +210,7 @@ def diversity_of(runs: list[Run], retriever: str) -> dict[str, Any]:
     there = [run for run in runs if {f"eval-{retriever}", f"contexts-{retriever}"} <= set(run.stages)]
     found = []
     for run in there:
-        ranked = read_analogies(str(run.stages[f"eval-{retriever}"].folder))
+        ranked = read_ranked(str(run.stages[f"eval-{retriever}"].folder))
         rollouts = read_rollouts(run.stages[f"contexts-{retriever}"].folder)
         vectors = embeddings(run)
         found.append(diversity(ranked, embeddings=vectors, patterns=structures(run), rollouts=rollouts))

@@ -74,7 +74,9 @@ def main() -> None:
     BM25(texts[:10])  # imports
     found = {name: rank(texts, queries, 100) for name, rank in {"ours": ours, "lancedb": lance}.items()}
     for name, (_, built, asked) in found.items():
-        print(json.dumps({"bm25": name, "traces": len(texts), "build_s": round(built, 2), "queries_s": round(asked, 2)}))
+        print(
+            json.dumps({"bm25": name, "traces": len(texts), "build_s": round(built, 2), "queries_s": round(asked, 2)})
+        )
     pairs = list(zip(found["ours"][0], found["lancedb"][0], strict=True))
     same = np.mean([a[:1] == b[:1] for a, b in pairs])
     overlap = np.mean([len({*a[:10]} & {*b[:10]}) / 10 for a, b in pairs])

@@ -11,56 +11,64 @@ Names are imported on first use, so that `import rarft` is quick.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 if TYPE_CHECKING:
-    from rarft.core.errors import InputError
-    from rarft.evaluation.evaluate import EvaluateConfig, evaluate
-    from rarft.policy.train import TrainConfig, train
-    from rarft.preparation.prepare import PrepareConfig, prepare
-    from rarft.recipe import read_recipe, run_recipe
-    from rarft.relevance.audit import AuditConfig, audit
-    from rarft.relevance.label import LabelConfig, label
-    from rarft.report.report import ReportConfig
-    from rarft.report.report import report as write_report
-    from rarft.retriever.config import TrainRetrieverConfig
-    from rarft.retriever.evaluate import EvaluateRetrieverConfig, evaluate_retriever
-    from rarft.retriever.index import IndexConfig, index
-    from rarft.retriever.search import RetrieveConfig, retrieve
-    from rarft.retriever.train import train_retriever
-    from rarft.rewards import verify
+    from rarft.core.errors import InputError as InputError
+    from rarft.core.errors import StageError as StageError
+    from rarft.evaluation import EvaluateConfig as EvaluateConfig
+    from rarft.evaluation.evaluate import evaluate as evaluate
+    from rarft.policy import TrainConfig as TrainConfig
+    from rarft.policy import train as train
+    from rarft.preparation import PrepareConfig as PrepareConfig
+    from rarft.preparation import prepare as prepare
+    from rarft.recipe import read_recipe as read_recipe
+    from rarft.recipe import run_recipe as run_recipe
+    from rarft.relevance import AuditConfig as AuditConfig
+    from rarft.relevance import LabelConfig as LabelConfig
+    from rarft.relevance import audit as audit
+    from rarft.relevance import label as label
+    from rarft.report import ReportConfig as ReportConfig
+    from rarft.report import write_report as write_report
+    from rarft.retriever import EvaluateRetrieverConfig as EvaluateRetrieverConfig
+    from rarft.retriever import IndexConfig as IndexConfig
+    from rarft.retriever import RetrieveConfig as RetrieveConfig
+    from rarft.retriever import TrainRetrieverConfig as TrainRetrieverConfig
+    from rarft.retriever import evaluate_retriever as evaluate_retriever
+    from rarft.retriever import index as index
+    from rarft.retriever import retrieve as retrieve
+    from rarft.retriever import train_retriever as train_retriever
+    from rarft.rewards import verify as verify
+    from rarft.testbed import ReasoningGymConfig as ReasoningGymConfig
+    from rarft.testbed import TestbedConfig as TestbedConfig
+    from rarft.testbed import make_reasoning_gym as make_reasoning_gym
+    from rarft.testbed import make_testbed as make_testbed
 
-WHERE = {
-    "PrepareConfig": "preparation.prepare",
-    "prepare": "preparation.prepare",
-    "LabelConfig": "relevance.label",
-    "label": "relevance.label",
-    "AuditConfig": "relevance.audit",
-    "audit": "relevance.audit",
-    "TrainRetrieverConfig": "retriever.config",
-    "train_retriever": "retriever.train",
-    "EvaluateRetrieverConfig": "retriever.evaluate",
-    "evaluate_retriever": "retriever.evaluate",
-    "IndexConfig": "retriever.index",
-    "index": "retriever.index",
-    "RetrieveConfig": "retriever.search",
-    "retrieve": "retriever.search",
-    "TrainConfig": "policy.train",
-    "train": "policy.train",
-    "EvaluateConfig": "evaluation.evaluate",
-    "evaluate": "evaluation.evaluate",
-    "ReportConfig": "report.report",
-    "write_report": "report.report",
+OTHERS = {
+    "InputError": "core.errors",
+    "StageError": "core.errors",
     "read_recipe": "recipe",
     "run_recipe": "recipe",
     "verify": "rewards",
-    "InputError": "core.errors",
 }
-RENAMED = {"write_report": "report"}  # `rarft.report` is the package
-__all__ = ["__version__", *WHERE]
+"""Public names that are no stage's: name -> module."""
+
+
+def _stages() -> dict[str, Any]:
+    """The names of every stage: its function and its config."""
+    stages = importlib.import_module("rarft.core.stages").find_stages().values()
+    return {stage.__name__: stage for stage in stages} | {s.config_type.__name__: s.config_type for s in stages}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in WHERE:
+    if name in OTHERS:
+        return getattr(importlib.import_module(f"rarft.{OTHERS[name]}"), name)
+    if name == "__all__":
+        return ["__version__", *OTHERS, *_stages()]
+    if name.startswith("_") or name not in (found := _stages()):
         raise AttributeError(f"module 'rarft' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"rarft.{WHERE[name]}"), RENAMED.get(name, name))
+    return found[name]
+
+
+def __dir__() -> list[str]:
+    return ["__version__", *OTHERS, *_stages()]

@@ -14,23 +14,26 @@ of its inputs changed; what follows it then follows. Everything is checked befor
 parallel stages, remote runs, conditions.
 """
 
-import difflib
 import json
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rarft.cli import STAGES, load_stage, set_dotted
-from rarft.core.artifacts import Stage, read_manifest, write_json
-from rarft.core.config import Config, read_yaml
+from pydantic import Field
+
+from rarft.core.artifacts import looks_like_path, read_manifest, write_json
+from rarft.core.config import Config, nearest, read_yaml, set_dotted
 from rarft.core.errors import InputError
+from rarft.core.estimate import ADDED_UP, Estimate, Known, number
 from rarft.core.progress import format_seconds, log
+from rarft.core.stages import Stage, find_stages
+from rarft.records.rows import count_rows
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
-RUN_FILE = "run.json"
+STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+RUN_FILE, REDO_FILE = "run.json", "redo.json"
 
 
 class Arm(Config):
@@ -55,7 +58,7 @@ class Recipe(Config):
 
     name: str
     """What the run is called."""
-    output: str
+    output: str = Field(min_length=1)
     """The run's folder; each stage gets a folder of its name in it."""
     description: str = ""
     """What it shows, in a sentence or two."""
@@ -103,7 +106,7 @@ def read_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None, ou
             set_dotted(values, dotted, value)
         else:
             known = [*stages, *Recipe.model_fields]
-            raise InputError(f"unknown flag `--{dotted}`; {_nearest(head, known)}")
+            raise InputError(f"unknown flag `--{dotted}`; {nearest(head, known)}")
     if output is not None:
         values["output"] = output
     return Recipe.parse(values, str(path))
@@ -113,19 +116,25 @@ def plan_steps(recipe: Recipe) -> list[Step]:
     """Every stage with its typed config and its output folder, in order.
 
     Raises:
-        InputError: unknown stage, unknown key, a reference to nothing or to a later stage.
+        InputError: unknown stage, unknown key, a reference to nothing or to a later stage, a name that is no plain name
+            or that an input has already.
     """
     root = Path(recipe.output)
+    stages = find_stages()
     steps: list[Step] = []
     for name, section in recipe.stages.items():
         where = f"recipe {recipe.name}, stage {name}"
+        if not STAGE_NAME.fullmatch(name):
+            raise InputError(f"{where}: its name is a folder's; use letters, digits, `_`, `-` and `.` alone")
+        if name in recipe.inputs or name == "output":
+            raise InputError(f"{where}: `${{{name}}}` would name an input too; give one of them another name")
         command = (section or {}).get("stage", name)
-        if command not in STAGES:
-            raise InputError(f"{where}: no stage `{command}`; {_nearest(command, list(STAGES))}")
+        if command not in stages:
+            raise InputError(f"{where}: no stage `{command}`; {nearest(str(command), stages)}")
         known = {"output": recipe.output} | {step.name: str(step.output) for step in steps} | recipe.inputs
         needs: list[str] = []
         values = {key: _resolve(value, known, needs, where) for key, value in (section or {}).items() if key != "stage"}
-        stage = load_stage(command)
+        stage = stages[command]
         if "seed" in stage.config_type.model_fields:
             values.setdefault("seed", recipe.seed)
         upstream = tuple(dict.fromkeys(need for need in needs if need in recipe.stages))
@@ -139,15 +148,21 @@ def plan_steps(recipe: Recipe) -> list[Step]:
 
 
 def run_recipe(
-    recipe: Recipe, *, dry_run: bool = False, from_stage: str | None = None, until: str | None = None
+    recipe: Recipe,
+    *,
+    dry_run: bool = False,
+    from_stage: str | None = None,
+    until: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Walk the recipe: skip what is done, go on with what was interrupted, do the rest.
 
     Args:
         recipe: what to run.
         dry_run: check and print the plan only.
-        from_stage: do this stage and all after it again.
+        from_stage: do this stage and all after it again; each old result stays until its new one is whole.
         until: stop after this stage.
+        overwrite: also replace results whose files were edited after they were made.
 
     Returns:
         The run's folder.
@@ -159,26 +174,21 @@ def run_recipe(
     names = [step.name for step in steps]
     for chosen in (from_stage, until):
         if chosen is not None and chosen not in names:
-            raise InputError(f"recipe {recipe.name}: no stage `{chosen}`; {_nearest(chosen, names)}")
+            raise InputError(f"recipe {recipe.name}: no stage `{chosen}`; {nearest(chosen, names)}")
     check_inputs(steps)
     root = Path(recipe.output)
     if dry_run:
-        from rarft.plan import print_plan
-
         print_plan(recipe, steps)
         return root
-    root.mkdir(parents=True, exist_ok=True)
-    write_json(root / RUN_FILE, {**recipe.model_dump(mode="json"), "order": names})
-    if from_stage is not None:
-        for step in steps[names.index(from_stage) :]:
-            if step.output.exists():
-                shutil.rmtree(step.output)
-    for number, step in enumerate(steps, start=1):
-        run_step(step, f"[{number}/{len(steps)}]")
+    _write_run(recipe, root, names)
+    redo = _Redo(root, names, from_stage, until)
+    for count, step in enumerate(steps, start=1):
+        run_step(step, f"[{count}/{len(steps)}]", redo=step.name in redo.left, overwrite=overwrite)
+        redo.is_done(step.name)
         if step.name == until:
             return root
     if recipe.arms:
-        from rarft.report.table import headline_table
+        from rarft.report.table import headline_table  # numpy and pyarrow: keeps --help quick
 
         print(headline_table(root))
     for step in steps:
@@ -187,17 +197,92 @@ def run_recipe(
     return root
 
 
-def run_step(step: Step, label: str) -> None:
+def _write_run(recipe: Recipe, root: Path, names: list[str]) -> None:
+    """Note in the run's folder what made it."""
+    file = root / RUN_FILE
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if file.exists() and "stages" not in file.read_text(encoding="utf-8", errors="replace"):
+            raise InputError(f"{root}: holds a {RUN_FILE} that is not ours; choose another --output")
+        write_json(file, {**recipe.model_dump(mode="json"), "order": names})
+    except OSError as error:
+        raise InputError(f"{root}: cannot be written ({error.strerror}); choose another --output") from None
+
+
+class _Redo:
+    """The stages that `--from` asked to do again and that are not yet; a run that is cut off goes on with them."""
+
+    def __init__(self, root: Path, names: list[str], from_stage: str | None, until: str | None) -> None:
+        self.file = root / REDO_FILE
+        last = names.index(until) + 1 if until else len(names)
+        self.from_stage, self.left = from_stage, names[names.index(from_stage) : last] if from_stage else []
+        if self.file.is_file():
+            there = json.loads(self.file.read_text(encoding="utf-8"))
+            if from_stage in (None, there["from"]):
+                self.from_stage, self.left = there["from"], [name for name in there["left"] if name in names]
+                log(f"going on to redo from {self.from_stage}: {', '.join(self.left)}")
+        self._write()
+
+    def is_done(self, name: str) -> None:
+        """Forget a stage that was done again."""
+        if name in self.left:
+            self.left.remove(name)
+            self._write()
+
+    def _write(self) -> None:
+        if self.left:
+            write_json(self.file, {"from": self.from_stage, "left": self.left})
+        else:
+            self.file.unlink(missing_ok=True)
+
+
+def run_step(step: Step, label: str, *, redo: bool = False, overwrite: bool = False) -> None:
     """Run one stage unless it is done, saying which and why."""
     status = step.stage.status(step.config, step.output)
-    if status.state == "done":
+    if status.state == "done" and not redo:
         log(f"{label} {step.name}: done already")
         return
-    why = f": {status.why}" if status.why else ""
-    log(f"{label} {step.name} ({status.state}{why})")
-    step.stage(step.config, step.output, overwrite=True)
+    why = "redone, as asked" if redo else f"{status.state}: {status.why}" if status.why else status.state
+    log(f"{label} {step.name} ({why})")
+    step.stage(step.config, step.output, overwrite=overwrite or status.state == "changed", redo=redo)
     ledger = read_manifest(step.output)["ledger"]
     log(f"{label} {step.name}: {format_seconds(ledger['wall_seconds'])}, {ledger['peak_memory_mb']:.0f} MiB")
+
+
+# The plan
+
+
+def print_plan(recipe: Recipe, steps: list[Step]) -> None:
+    """Print one line per stage, then what the whole run adds up to."""
+    known = Known(count_rows, recipe.sizes)
+    totals: dict[str, int] = dict.fromkeys(ADDED_UP, 0)
+    unknown = False
+    print(f"{recipe.name}: {len(steps)} stages into {recipe.output}")
+    for step in steps:
+        estimate = step.stage.estimate(step.config, known)
+        known.add(str(step.output), estimate.makes)
+        print(f"  {step.name:<26} {step.stage.name:<19} {_state(step):<12} {plan_line(estimate)}")
+        for what in totals:
+            count = estimate.counts.get(what, 0)
+            unknown = unknown or count is None
+            totals[what] += count or 0
+    sum_up = ", ".join(f"{number(count)} {what}" for what, count in totals.items() if count)
+    print(f"in all: {sum_up} at most" + ("; ? needs data that is not there yet (see `sizes`)" if unknown else ""))
+
+
+def plan_line(estimate: Estimate) -> str:
+    """What a stage would do, such as `1,440 pairs`, with its notes on lines of their own."""
+    counts = ", ".join(f"{number(count)} {what}" for what, count in estimate.counts.items())
+    return "\n".join([counts, *(f"    {note}" for note in estimate.notes)])
+
+
+def _state(step: Step) -> str:
+    """Where a step stands; what a coming stage will make cannot be looked at."""
+    try:
+        missing = any("/" in value and not Path(value).exists() for _, value in step.config.input_paths())
+        return "to do" if missing else step.stage.status(step.config, step.output).state
+    except InputError:
+        return "to do"
 
 
 def check_inputs(steps: list[Step]) -> None:
@@ -206,8 +291,6 @@ def check_inputs(steps: list[Step]) -> None:
     Raises:
         InputError: names the stage and the path.
     """
-    from rarft.core.artifacts import looks_like_path
-
     outputs = [str(step.output) for step in steps]
     for step in steps:
         for field, value in step.config.input_paths():
@@ -226,30 +309,9 @@ def _resolve(value: Any, known: Mapping[str, Any], needs: list[str], where: str)
         return {key: _resolve(item, known, needs, where) for key, item in value.items()}
     if not isinstance(value, str):
         return value
-    for name in _references(value):
+    for name in REFERENCE.findall(value):
         if name not in known:
-            raise InputError(f"{where}: `${{{name}}}` is no input or earlier stage; {_nearest(name, list(known))}")
+            raise InputError(f"{where}: `${{{name}}}` is no input or earlier stage; {nearest(name, known)}")
         needs.append(name)
     whole = REFERENCE.fullmatch(value)
     return known[whole[1]] if whole else REFERENCE.sub(lambda match: str(known[match[1]]), value)
-
-
-def _references(value: str) -> Iterator[str]:
-    yield from REFERENCE.findall(value)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean `{found[0]}`?" if found else f"there are: {', '.join(known)}"
-
-
-def read_run(run: str | Path) -> dict[str, Any]:
-    """The recipe that a run's folder was made by, with the `order` of its stages.
-
-    Raises:
-        InputError: the folder is no run.
-    """
-    path = Path(run) / RUN_FILE
-    if not path.is_file():
-        raise InputError(f"{run}: no {RUN_FILE}; name a folder made by `rarft run`")
-    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -7,8 +7,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy.stats import bootstrap as scipy_bootstrap
 
+from rarft import stats
 from rarft.evaluation import metrics
 
 
@@ -69,8 +70,8 @@ def test_interval_agrees_with_scipy() -> None:
     rng = np.random.default_rng(1)
     rewards = rng.random((60, 8)) < rng.beta(0.5, 1, size=(60, 1))
     values = rewards.mean(axis=1)
-    ours = metrics.bootstrap([{"b": {str(i): float(v) for i, v in enumerate(values)}}], draws=20_000)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=2)
+    ours = stats.bootstrap([{"b": {str(i): float(v) for i, v in enumerate(values)}}], draws=20_000)
+    theirs = scipy_bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=2)
     assert ours.value == pytest.approx(values.mean())
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.004)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.004)
@@ -79,7 +80,7 @@ def test_interval_agrees_with_scipy() -> None:
 
 def test_overall_is_the_mean_of_benchmarks_not_of_problems() -> None:
     run = {"small": {"a": 1.0, "b": 1.0}, "large": {str(i): 0.0 for i in range(50)}}
-    assert metrics.bootstrap([run]).value == 0.5
+    assert stats.bootstrap([run]).value == 0.5
 
 
 def coverage(n_seeds: int, seed_sd: float, trials: int = 300) -> float:
@@ -93,7 +94,7 @@ def coverage(n_seeds: int, seed_sd: float, trials: int = 300) -> float:
             p = np.clip(0.4 + difficulty + rng.normal(0, seed_sd), 0, 1)
             samples = rng.random((8, 40)) < p
             runs.append({"b": {str(i): float(v) for i, v in enumerate(samples.mean(axis=0))}})
-        interval = metrics.bootstrap(runs, draws=400)
+        interval = stats.bootstrap(runs, draws=400)
         held += interval.low <= 0.4 <= interval.high
     return held / trials
 
@@ -107,8 +108,8 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     problems = [str(i) for i in range(100)]
     same = [{"b": {key: 0.5 for key in problems}} for _ in range(3)]
     apart = [{"b": {key: value for key in problems}} for value in (0.3, 0.5, 0.7)]
-    assert metrics.bootstrap(same).high - metrics.bootstrap(same).low == pytest.approx(0)
-    wide = metrics.bootstrap(apart)
+    assert stats.bootstrap(same).high - stats.bootstrap(same).low == pytest.approx(0)
+    wide = stats.bootstrap(apart)
     assert wide.value == pytest.approx(0.5)
     assert (wide.low, wide.high) == (pytest.approx(0.3), pytest.approx(0.7))
     assert wide.n_seeds == 3
@@ -118,7 +119,7 @@ def test_variance_of_the_mean_over_few_seeds_is_unbiased() -> None:
     seeds = (0.2, 0.5, 0.6)
     rng_free = np.var(seeds, ddof=1) / 3  # the textbook variance of a mean of three
     runs = [{"b": {"x": value}} for value in seeds]
-    means = [metrics.bootstrap(runs, draws=1, seed=i).low for i in range(4000)]
+    means = [stats.bootstrap(runs, draws=1, seed=i).low for i in range(4000)]
     assert np.var(means) == pytest.approx(rng_free, rel=0.06)
 
 
@@ -127,13 +128,13 @@ def test_paired_difference_is_tighter_than_two_intervals() -> None:
     hard = rng.random(80)
     left = {"b": {str(i): float(min(1, v + 0.05)) for i, v in enumerate(hard)}}
     right = {"b": {str(i): float(v) for i, v in enumerate(hard)} | {"only here": 1.0}}
-    gap = metrics.paired_difference([left], [right])
+    gap = stats.paired_difference([left], [right])
     expected = np.mean([left["b"][str(i)] - v for i, v in enumerate(hard)])
     assert gap.value == pytest.approx(expected)
     assert gap.n_problems == 80
     assert 0 < gap.low < gap.high < 0.06
-    assert metrics.bootstrap([left]).low < metrics.bootstrap([right]).high
-    order = stats.bootstrap(
+    assert stats.bootstrap([left]).low < stats.bootstrap([right]).high
+    order = scipy_bootstrap(
         (np.array([left["b"][str(i)] - v for i, v in enumerate(hard)]),), np.mean, method="percentile", rng=1
     )
     assert gap.low == pytest.approx(order.confidence_interval.low, abs=0.002)
@@ -142,7 +143,7 @@ def test_paired_difference_is_tighter_than_two_intervals() -> None:
 def test_seeds_with_problems_of_their_own_are_nested() -> None:
     rng = np.random.default_rng(5)
     runs = [{"b": {f"{seed}-{i}": float(v) for i, v in enumerate(rng.random(30))}} for seed in range(4)]
-    interval = metrics.bootstrap(runs)
+    interval = stats.bootstrap(runs)
     assert interval.n_problems == 120
     everything = [v for run in runs for v in run["b"].values()]
     assert interval.value == pytest.approx(np.mean(everything))
@@ -151,10 +152,10 @@ def test_seeds_with_problems_of_their_own_are_nested() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="share no problem"):
-        metrics.paired_difference([{"b": {"x": 1.0}}], [{"b": {"y": 1.0}}])
+        stats.paired_difference([{"b": {"x": 1.0}}], [{"b": {"y": 1.0}}])
     with pytest.raises(ValueError, match="paired seeds"):
-        metrics.paired_difference([{"b": {"x": 1.0}}], [])
+        stats.paired_difference([{"b": {"x": 1.0}}], [])
     with pytest.raises(ValueError, match="at least one problem"):
-        metrics.bootstrap([{}])
+        stats.bootstrap([{}])
     with pytest.raises(ValueError, match="same benchmarks"):
-        metrics.bootstrap([{"a": {"x": 1.0}}, {"b": {"x": 1.0}}])
+        stats.bootstrap([{"a": {"x": 1.0}}, {"b": {"x": 1.0}}])

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.paper.claims import CLAIMS, RETRIEVERS, TABLES, verdict  # noqa: E402
-from rarft.evaluation.metrics import Interval  # noqa: E402
 from rarft.recipe import plan_steps, read_recipe  # noqa: E402
+from rarft.stats import Interval  # noqa: E402
 
 
 def interval(low: float, high: float) -> Interval:

@@ -4,7 +4,7 @@ import numpy as np
 
 from rarft.records.bm25 import BM25
 
-WORDS = "circle area prime sum digits angle train speed coin dice".split()
+WORDS = ["circle", "area", "prime", "sum", "digits", "angle", "train", "speed", "coin", "dice"]
 
 
 def text(i: int) -> str:

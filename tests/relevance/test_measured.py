@@ -20,7 +20,8 @@ from rarft.models.prompts import PromptConfig, render_prompt
 from rarft.relevance.label import LabelConfig, label
 from rarft.relevance.labelers import likelihood, pass_rate
 from rarft.relevance.labelers.likelihood import best_split, calibrated_threshold
-from rarft.relevance.labelers.pass_rate import difference_interval, probability_better, wilson
+from rarft.relevance.labelers.pass_rate import probability_better
+from rarft.stats import newcombe, wilson
 
 WORDS = ["<unk>", "<eos>", "so", "then", "\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "one", "two", "three", "what"]
 
@@ -233,7 +234,7 @@ def test_probability_better_is_the_integral() -> None:
 def test_intervals_are_those_of_the_literature() -> None:
     low, high = wilson(81, 263)
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)  # Newcombe 1998, table I
-    low, high = difference_interval(56, 70, 48, 80)
+    low, high = newcombe(56, 70, 48, 80)
     assert (round(low, 4), round(high, 4)) == (0.0524, 0.3339)  # Newcombe 1998b, method 10
 
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rarft.core.artifacts import Work, stage, write_json
+from rarft.core.artifacts import write_json
 from rarft.core.config import Config, Input
+from rarft.core.stages import Work, stage
 from rarft.evaluation import EvaluateConfig, evaluate
 from rarft.records.rows import write_jsonl
 
@@ -49,7 +50,7 @@ class LogConfig(Config):
     """Seed."""
 
 
-@stage("train")
+@stage("train", "trains")
 def write_log(config: LogConfig, work: Work) -> None:
     """A log of the form that training writes, with a curve made up for the test."""
     rows = [

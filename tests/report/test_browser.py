@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from rarft.report import ReportConfig, report
+from rarft.report import ReportConfig
+from rarft.report import write_report as report
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (

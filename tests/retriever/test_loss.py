@@ -106,8 +106,8 @@ def batch(n_problems: int, n_traces: int) -> tuple[list[dict], torch.Tensor, Rel
         mask = torch.arange(9)[None] < torch.randint(2, 10, (n, 1), generator=generator)
         return {"input_ids": torch.randint(0, 50, (n, 9), generator=generator), "attention_mask": mask.long()}
 
-    problems = [Problem(str(i), "q", "1", kind="k") for i in range(n_problems)]
-    traces = [Trace(str(i), "p", "s", kind="k") for i in range(n_traces)]
+    problems = [Problem(str(i), f"q {'x' * i}", "1", kind="k") for i in range(n_problems)]
+    traces = [Trace(str(i), f"p {'y' * i}", "s", kind="k") for i in range(n_traces)]
     pairs = [(p, t) for p in range(n_problems) for t in range(n_traces) if (p + t) % 3]
     p, t = np.array(pairs).T
     relevant = (p + t) % 3 == 1
@@ -147,18 +147,14 @@ def test_gradient_caching_replays_dropout() -> None:
 
 
 def test_what_was_never_judged_is_no_negative() -> None:
-    problems = [Problem("a", "q", "1", kind="algebra"), Problem("b", "q", "1", kind="algebra")]
-    traces = [
-        Trace("x", "p", "s", kind="algebra"),
-        Trace("y", "p", "s", kind="algebra"),
-        Trace("z", "p", "s", kind="geo"),
-    ]
+    problems = [Problem(i, f"{i} q", "1", kind="algebra") for i in "ab"]
+    traces = [Trace(i, f"{i} p", "s", kind=kind) for i, kind in [("x", "algebra"), ("y", "algebra"), ("z", "geo")]]
     labels = Labels(np.array([0, 1]), np.array([0, 1]), np.array([True, True]), np.ones(2), False)
     relations = Relations(labels, problems, traces)
-    relevant, labelled, _, same_kind = relations.look_up(torch.tensor([0, 1]), torch.tensor([0, 1, 2]))
+    relevant, labelled, _, same_kind, same_problem = relations.look_up(torch.tensor([0, 1]), torch.tensor([0, 1, 2]))
     assert relevant.tolist() == [[True, False, False], [False, True, False]]
     assert labelled.tolist() == relevant.tolist()
-    assert same_kind.tolist() == [[True, True, False]] * 2
+    assert same_kind.tolist() == [[True, True, False]] * 2 and not same_problem.any()
 
     features, _, _ = batch(2, 3)
     ids = torch.tensor([0, 1, 0, 1, 2])

@@ -1,21 +1,44 @@
-"""Progress: a bar with the time left on a terminal, a plain log line every few seconds elsewhere."""
+"""What a person sees while work goes on: log lines, and progress as a bar on a terminal, as a line elsewhere.
+
+Lines go through the standard logger `rarft`: `logging.getLogger("rarft").setLevel("WARNING")` silences them, its
+handlers redirect them.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import suppress
 from typing import Self, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 LOG_EVERY_SECONDS = 10.0
+logger = logging.getLogger("rarft")
+
+
+class _AboveTheBar(logging.Handler):
+    """Writes plain lines to stderr, above a running bar; a closed stderr is no error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:
+            return
+        with suppress(OSError, ValueError):
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+if not logger.handlers:
+    logger.addHandler(_AboveTheBar())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def log(message: str) -> None:
-    """Print one line to stderr, above a running bar."""
-    tqdm.write(message, file=sys.stderr)
+    """Log one line."""
+    logger.info(message)
 
 
 class Progress:
@@ -31,7 +54,7 @@ class Progress:
         self.what, self.total, self.done, self.before = what, total, done, done
         self.start = self.last = time.monotonic()
         self.bar = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             self.bar = tqdm(desc=what, total=total, initial=done, file=sys.stderr, dynamic_ncols=True)
 
     def advance(self, items: int = 1) -> None:

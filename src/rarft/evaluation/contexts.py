@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from rarft import stats
 from rarft.evaluation import metrics
-from rarft.evaluation.rollouts import Rollout, grouped
+from rarft.evaluation.scores import grouped
+from rarft.records.rollouts import Rollout
 
 Contexts = dict[tuple[str, str], dict[int, list[Rollout]]]
 """(benchmark, problem) -> rank of the context -> its samples."""
@@ -124,7 +126,7 @@ def summarise(*seeds: Sequence[ProblemContexts]) -> dict[str, Any]:
                     table.setdefault(row.benchmark, {})[row.problem_id] = value
             tables.append(table)
         if all(tables):
-            out[name] = metrics.bootstrap(tables).as_dict()
+            out[name] = stats.bootstrap(tables).as_dict()
     return out
 
 
@@ -170,9 +172,9 @@ def ensemble(*seeds: Sequence[Rollout], draws: int = 256, seed: int = 0) -> dict
     for metric in tables[0]:
         spread, top = ([table[metric][how] for table in tables] for how in ("spread", "top_1"))
         out[metric] = {
-            "spread": metrics.bootstrap(spread, n_samples=k).as_dict(),
-            "top_1": metrics.bootstrap(top, n_samples=k).as_dict(),
-            "difference": metrics.paired_difference(spread, top, n_samples=k).as_dict(),
+            "spread": stats.bootstrap(spread, n_samples=k).as_dict(),
+            "top_1": stats.bootstrap(top, n_samples=k).as_dict(),
+            "difference": stats.paired_difference(spread, top, n_samples=k).as_dict(),
         }
     return out
 
@@ -238,10 +240,10 @@ def diversity(
             vectors = np.stack([embeddings[key] for key in ids])
             upper = np.triu_indices(len(ids), 1)
             distances[problem] = float(np.mean(1.0 - (vectors @ vectors.T)[upper]))
-        out["embedding_distance"] = metrics.bootstrap([{"all": distances}]).as_dict()
+        out["embedding_distance"] = stats.bootstrap([{"all": distances}]).as_dict()
     if patterns is not None and several:
         counts = {problem: float(len({patterns[key] for key in ids})) for problem, ids in several.items()}
-        out["distinct_patterns"] = metrics.bootstrap([{"all": counts}]).as_dict()
+        out["distinct_patterns"] = stats.bootstrap([{"all": counts}]).as_dict()
     if rollouts is not None:
         out["solved_by"] = _solved_by(by_context(rollouts), solved_at)
     return out

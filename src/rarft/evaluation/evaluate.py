@@ -13,26 +13,32 @@ Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_di
 
 import hashlib
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from rarft.core.artifacts import Work, find_file, stage, write_json
-from rarft.core.config import Config, Input
+from rarft.core.artifacts import write_json
+from rarft.core.config import Input, NotInResult, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
-from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
-from rarft.models.prompts import PromptConfig
+from rarft.core.stages import Work, stage
+from rarft.evaluation.scores import scores
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import Engine, EngineConfig, EngineOptions, Sampling
+from rarft.models.prompts import PromptConfig, check_length, render_prompt
+from rarft.records.analogies import read_analogies
+from rarft.records.decontaminate import Decontaminator
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import write_jsonl
+from rarft.records.rollouts import ROLLOUTS, Rollout, read_rollouts, write_rollouts
+from rarft.rewards.problems import check_problems, verify_problems
 
 ROLLOUTS_PER_CHUNK = 256
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(EngineConfig):
     """What to evaluate, on what, with which context."""
 
     problems: list[Input]
@@ -50,7 +56,7 @@ class EvaluateConfig(Config):
     variation); spread: the samples of a problem dealt over the top-k traces in turn (context ensembling)."""
     samples: int = Field(default=32, ge=1)
     """Completions per problem (per context with `contexts=each`): the k of avg@k."""
-    temperature: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=1.0, ge=0, le=100)
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling: the smallest set of tokens with this probability is kept; 1 keeps all."""
@@ -67,14 +73,12 @@ class EvaluateConfig(Config):
     """Evaluate on at most this many problems of each benchmark, chosen by the seed; all when not given."""
     k: int | None = Field(default=None, ge=1)
     """The k of pass@k and maj@k; the number of samples per problem when not given."""
-    dtype: str = "auto"
-    """Number type of the weights: auto, float32, bfloat16, float16."""
-    batch_size: int = Field(default=64, ge=1)
-    """Completions computed at once; lower it when memory runs out."""
-    seed: int = 0
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number type of the weights."""
+    batch_size: Annotated[int, NotInResult] = Field(default=64, ge=1)
+    """Completions computed at once in this process; lower it when memory runs out."""
+    seed: Seed = 0
     """Seed of every random choice."""
-
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     @field_validator("problems", "trained_on", mode="before")
     @classmethod
@@ -82,7 +86,18 @@ class EvaluateConfig(Config):
         return [value] if isinstance(value, str) else value
 
 
-@stage("evaluate")
+def estimate(config: EvaluateConfig, known: Known) -> Estimate:
+    """Rollouts, and their tokens at most."""
+    counts = [known.problems(value) for value in config.problems]
+    if config.limit is not None:
+        counts = [None if count is None else min(count, config.limit) for count in counts]
+    problems = None if None in counts else sum(count or 0 for count in counts)
+    prompts = times(problems, config.top_k if config.contexts == "each" else 1)
+    rollouts = times(prompts, config.samples)
+    return Estimate({"rollouts": rollouts, "tokens": times(rollouts, config.max_new_tokens)})
+
+
+@stage("evaluate", "sample answers and score them", place=75, estimate=estimate)
 def evaluate(config: EvaluateConfig, work: Work) -> None:
     """Sample and verify completions for every benchmark problem; write rollouts.parquet and scores.json.
 
@@ -96,7 +111,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         raise InputError("--analogies names trace ids; give the --traces they come from too")
     if config.contexts != "together" and not config.analogies:
         raise InputError(f"--contexts {config.contexts} needs --analogies; without them there is one context only")
-    ranked = read_analogies(config.analogies) if config.analogies else None
+    ranked = read_analogies(config.analogies, traces, str(config.traces)) if config.analogies else None
     if ranked is not None:
         asked = [problem.id for problems in benchmarks.values() for problem in problems]
         without = sum(key not in ranked for key in asked)
@@ -109,32 +124,10 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         (name, problem, context, samples)
         for name, problems in benchmarks.items()
         for problem in problems
-        for context, samples in prompts_of(problem, ranked, traces, config)
+        for context, samples in prompts_of(problem, ranked, config)
     ]
-    done = _finished_chunks(work.scratch)
-    per_chunk = max(1, ROLLOUTS_PER_CHUNK // config.samples)
-    chunks = [plan[start : start + per_chunk] for start in range(0, len(plan), per_chunk)]
-    rollouts: list[Rollout] = []
-    policy: Any = None
-    total = sum(row[3] for row in plan)
-    kept = sum(row[3] for number in done for row in chunks[number])
-    with Progress("evaluating", total, kept) as progress:
-        for number, chunk in enumerate(chunks):
-            if number in done:
-                rows = read_rollouts(done[number])
-            else:
-                policy = policy or _Policy(config, plan)
-                rows = policy.sample(chunk)
-                aside = work.scratch / "writing.parquet"
-                write_rollouts(rows, aside)
-                aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
-                progress.advance(len(rows))
-            prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
-            work.ledger.add(
-                tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows)
-            )
-            rollouts.extend(rows)
-    write_rollouts(rollouts, work.path / "rollouts.parquet")
+    rollouts = _roll_out(config, plan, work)
+    write_rollouts(work.path / ROLLOUTS, rollouts)
     found = scores(rollouts, k=config.k, seed=config.seed)
     seen = [trace.problem for trace in traces.values()]
     seen += [problem.question for path in config.trained_on for problem in load_problems(path)]
@@ -158,7 +151,11 @@ Prompt = tuple[str, Problem, Context, int]
 
 
 def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
-    """Problems by benchmark name: the given name, or the file's or folder's. Raises InputError on a name used twice."""
+    """Problems by benchmark name: the given name, or the file's or folder's.
+
+    Raises:
+        InputError: a name used twice, or a problem that the reward cannot score.
+    """
     found: dict[str, list[Problem]] = {}
     for given in config.problems:
         path = Path(given)
@@ -168,40 +165,22 @@ def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
         problems = load_problems(given, config.columns)
         if config.limit is not None and len(problems) > config.limit:
             problems = sorted(random.Random(config.seed).sample(problems, config.limit), key=lambda problem: problem.id)
+        check_problems(problems, given, config.reward)
         found[name] = problems
     return found
 
 
-def read_analogies(path: str) -> dict[str, list[str]]:
-    """problem id -> trace ids, best first. Raises InputError for a file without the contract's columns."""
-    import pyarrow.parquet as pq
-
-    file = find_file(path, "analogies.parquet")
-    table = pq.read_table(file)
-    for column in ("problem_id", "rank", "trace_id"):
-        if column not in table.column_names:
-            raise InputError(f"{file}: column {column} is missing; make it with `rarft retrieve`")
-    ranked: dict[str, list[tuple[int, str]]] = {}
-    for row in table.select(["problem_id", "rank", "trace_id"]).to_pylist():
-        ranked.setdefault(row["problem_id"], []).append((row["rank"], row["trace_id"]))
-    return {problem: [trace for _, trace in sorted(rows)] for problem, rows in ranked.items()}
-
-
 def prompts_of(
-    problem: Problem, ranked: Mapping[str, Sequence[str]] | None, traces: Mapping[str, Trace], config: EvaluateConfig
+    problem: Problem, ranked: Mapping[str, Sequence[Trace]] | None, config: EvaluateConfig
 ) -> list[tuple[Context, int]]:
     """The contexts a problem is asked with, and how many samples each gets.
 
     A problem for which retrieval found nothing good enough is asked without a trace; one with fewer than top-k
-    analogies with those it has. Raises InputError if an analogy is not among the traces.
+    analogies with those it has.
     """
-    ids = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
-    if not ids:
+    chosen = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
+    if not chosen:
         return [((0, []), config.samples)]
-    missing = [key for key in ids if key not in traces]
-    if missing:
-        raise InputError(f"{config.traces}: no trace {missing[0]}, which {config.analogies} names for {problem.id}")
-    chosen = [traces[key] for key in ids]
     if config.contexts == "together":
         return [((0, chosen), config.samples)]
     alone: list[Context] = [(rank, [trace]) for rank, trace in enumerate(chosen, start=1)]
@@ -212,55 +191,67 @@ def prompts_of(
     return [(context, count) for context, count in dealt if count]
 
 
+def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> list[Rollout]:
+    """Rollouts of all prompts, a chunk at a time; chunks that an earlier run has finished are read back."""
+    done = _finished_chunks(work.scratch)
+    per_chunk = max(1, ROLLOUTS_PER_CHUNK // config.samples)
+    chunks = [plan[start : start + per_chunk] for start in range(0, len(plan), per_chunk)]
+    kept = sum(row[3] for number in done for row in chunks[number])
+    rollouts: list[Rollout] = []
+    policy: _Policy | None = None
+    with Progress("evaluating", sum(row[3] for row in plan), kept) as progress:
+        for number, chunk in enumerate(chunks):
+            if number in done:
+                rows = read_rollouts(done[number])
+            else:
+                policy = policy or _Policy(config, plan)
+                rows = policy.sample(chunk)
+                write_rollouts(work.scratch / f"chunk-{number:06d}.parquet", rows)
+                progress.advance(len(rows))
+            prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
+            work.ledger.add(
+                tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows)
+            )
+            rollouts.extend(rows)
+    if policy is not None:
+        policy.engine.close()
+    return rollouts
+
+
 class _Policy:
-    """The loaded model with its rendered prompts; made only when there is something left to sample."""
+    """The engine with the rendered prompts; made only when there is something left to sample."""
 
     def __init__(self, config: EvaluateConfig, plan: Sequence[Prompt]) -> None:
-        from rarft.models.loading import context_length, load_policy
-        from rarft.models.prompts import check_length
-
         self.config = config
-        self.model, self.tokenizer = load_policy(config.model, dtype=config.dtype)
+        options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size)
+        self.engine: Engine = open_engine(config.engine, config.model, options)
         self.rendered: dict[tuple[str, str, int], list[int]] = {}
-        longest = context_length(self.model.config)
         for prompt in plan:
-            check_length(self._ids(prompt), longest, prompt[1].id, config.max_new_tokens)
+            check_length(self._ids(prompt), self.engine.context_length, prompt[1].id, config.max_new_tokens)
 
     def _ids(self, prompt: Prompt) -> list[int]:
-        from rarft.models.prompts import render_prompt
-
         name, problem, (rank, traces), _ = prompt
         key = (name, problem.id, rank)
         if key not in self.rendered:
-            self.rendered[key] = render_prompt(self.tokenizer, problem.question, traces, self.config.prompt)
+            self.rendered[key] = render_prompt(self.engine.tokenizer, problem.question, traces, self.config.prompt)
         return self.rendered[key]
 
     def sample(self, chunk: Sequence[Prompt]) -> list[Rollout]:
         """Rollouts of a chunk of prompts: every prompt has a seed of its own, so chunks and batches change nothing."""
-        from rarft.models.generation import generate
-        from rarft.rewards import verify
-
         config = self.config
-        groups = generate(
-            self.model,
-            self.tokenizer,
+        groups = self.engine.sample(
             [self._ids(prompt) for prompt in chunk],
-            num_samples=[samples for *_, samples in chunk],
-            max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            seed=[_seed(config.seed, name, problem.id, context[0]) for name, problem, context, _ in chunk],
-            batch_size=config.batch_size,
+            [samples for *_, samples in chunk],
+            [_seed(config.seed, name, problem.id, context[0]) for name, problem, context, _ in chunk],
+            Sampling(config.max_new_tokens, config.temperature, config.top_p),
         )
         drawn = [
             (prompt, sample, completion)
             for prompt, group in zip(chunk, groups, strict=True)
             for sample, completion in enumerate(group)
         ]
-        texts = [self.tokenizer.decode(done.token_ids, skip_special_tokens=True) for _, _, done in drawn]
-        golds = [prompt[1].answer for prompt, _, _ in drawn]
-        extras = [{**prompt[1].extra, "question": prompt[1].question} for prompt, _, _ in drawn]
-        verdicts = verify(golds, texts, name=config.reward, extras=extras)
+        texts = [self.engine.tokenizer.decode(done.token_ids, skip_special_tokens=True) for _, _, done in drawn]
+        verdicts = verify_problems([prompt[1] for prompt, _, _ in drawn], texts, config.reward)
         return [
             Rollout(
                 benchmark=name,
@@ -299,14 +290,10 @@ def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) 
     A run of words that three or more of the questions share is a turn of phrase and does not count.
     Returns `status` (clean, overlap or unchecked), `checked` and `overlapping` (counts of `seen`), `ngram`.
     """
-    from rarft.records.decontaminate import Decontaminator
-
     if not seen:
         return {"status": "unchecked", "checked": 0, "overlapping": 0, "ngram": n}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "benchmark.jsonl"
-        write_jsonl(file, problems)
-        grams = Decontaminator([str(file)], n, stock_phrase=STOCK_PHRASE)
+    grams = Decontaminator(n, STOCK_PHRASE)
+    grams.add("benchmark", (problem.question for problem in problems))
     hits = sum(grams.find(text) is not None for text in seen)
     return {"status": "overlap" if hits else "clean", "checked": len(seen), "overlapping": hits, "ngram": n}
 

@@ -12,32 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rarft.core.artifacts import find_file
-from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
 from rarft.records.problems import Problem, Trace
-from rarft.records.rows import read_rows
-
-
-def load_analogies(path: str, traces: Mapping[str, Trace], traces_path: str) -> dict[str, list[Trace]]:
-    """Problem id -> its traces, best first.
-
-    Args:
-        path: analogies.parquet or the folder that holds it: columns problem_id, rank (1-based), trace_id, score.
-
-    Raises:
-        InputError: a column is missing, or a trace is not among `traces`.
-    """
-    file = str(find_file(path, "analogies.parquet"))
-    ranked: dict[str, list[tuple[int, str]]] = {}
-    for place, row in read_rows(file):
-        missing = [column for column in ("problem_id", "rank", "trace_id") if row.get(column) is None]
-        if missing:
-            raise InputError(f"{file}, row {place}: {missing[0]} is missing; make the file with `rarft retrieve`")
-        if row["trace_id"] not in traces:
-            raise InputError(f"{file}, row {place}: trace {row['trace_id']} is not in {traces_path}; give its corpus")
-        ranked.setdefault(str(row["problem_id"]), []).append((int(row["rank"]), str(row["trace_id"])))
-    return {problem: [traces[trace] for _, trace in sorted(rows)] for problem, rows in ranked.items()}
 
 
 @dataclass(frozen=True)

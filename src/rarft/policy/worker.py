@@ -2,7 +2,8 @@
 
     accelerate launch ... -m rarft.policy.worker SCRATCH/job.json
 
-It trains into the folder above SCRATCH and leaves results and token counts beside the job.
+It trains into the folder above SCRATCH and leaves results and token counts beside the job. It dies with the process
+that launched it.
 """
 
 import json
@@ -10,25 +11,27 @@ import os
 import sys
 from pathlib import Path
 
-from rarft.core.artifacts import Work, write_json
-from rarft.core.errors import InputError
-from rarft.policy.run import train_policy
-from rarft.policy.train import TrainConfig
+from rarft.core.artifacts import write_json
+from rarft.core.errors import InputError, StageError
+from rarft.core.processes import die_with_parent
+from rarft.core.stages import Work
+from rarft.policy.config import TrainConfig
+from rarft.policy.trl.training import train_policy
 
 
 def main(job: str) -> None:
     """Train as the job says; the first process writes what came of it."""
+    die_with_parent()
     scratch = Path(job).resolve().parent
     work = Work(scratch.parent)
-    first = os.environ.get("RANK", "0") == "0"
-    (scratch / "error.txt").unlink(missing_ok=True)
     try:
         config = TrainConfig.parse(json.loads(Path(job).read_text(encoding="utf-8")), job)
         train_policy(config, work)
-    except InputError as error:
-        (scratch / "error.txt").write_text(str(error), encoding="utf-8")
-        raise
-    if first:
+    except (InputError, StageError) as error:
+        bad_input = isinstance(error, InputError)
+        write_json(scratch / "error.json", {"bad_input": bad_input, "message": str(error)})
+        raise SystemExit(1) from None
+    if os.environ.get("RANK", "0") == "0":
         spent = {"tokens_in": work.ledger.tokens_in, "tokens_out": work.ledger.tokens_out, "calls": work.ledger.calls}
         write_json(scratch / "facts.json", {"results": work.results, "ledger": spent})
 

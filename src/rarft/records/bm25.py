@@ -1,9 +1,9 @@
 """BM25 over word counts: the one ranking by words, for candidates, for the baseline and for a `bm25` index.
 
-Okapi BM25 (Robertson and Zaragoza, 2009; k1 = 1.2, b = 0.75) with scikit-learn's counts as one sparse matrix, in memory.
-Left out: stemming and stop words. LanceDB's full-text search has both; its R@1 was 0.292 on CHAMP and 0.446 on TheoremQA
-where this one's is 0.297 and 0.489, and 256 queries over 7,473 traces took it 1.2 processor seconds, this one 0.1
-(`benchmarks/retrieval/bm25.py`).
+Okapi BM25 (Robertson and Zaragoza, 2009; k1 = 1.2, b = 0.75) with scikit-learn's counts as one sparse matrix, in
+memory. Left out: stemming and stop words. LanceDB's full-text search has both; its R@1 was 0.292 on CHAMP and 0.446 on
+TheoremQA where this one's is 0.297 and 0.489, and 256 queries over 7,473 traces took it 1.2 processor seconds, this one
+0.1 (`benchmarks/retrieval/bm25.py`).
 """
 
 from __future__ import annotations

@@ -7,33 +7,38 @@ For every two label files: agreement, Cohen's kappa, and the ROC AUC of the one'
 For every file its cost per thousand pairs, from its stage's ledger. Left out: agreement of more than two at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rarft.core.artifacts import MANIFEST, Work, read_manifest, stage, write_json
-from rarft.core.config import Config, Input
+import numpy as np
+from pydantic import Field
+
+from rarft.core.artifacts import MANIFEST, read_manifest, write_json
+from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
+from rarft.core.stages import Work, stage
 from rarft.records.labels import Label, read_labels
+from rarft.stats import bootstrap_statistic
 
 
 class AuditConfig(Config):
     labels: list[Input]
     """Two or more label files or `rarft label` folders that share pairs."""
-    price_in: float = 0.0
+    price_in: float = Field(0.0, ge=0)
     """Dollars per million prompt tokens, for the cost per thousand pairs."""
-    price_out: float = 0.0
+    price_out: float = Field(0.0, ge=0)
     """Dollars per million answer tokens, likewise."""
-    resamples: int = 2000
+    resamples: int = Field(2000, ge=100, le=1_000_000)
     """Bootstrap resamples of the problems, for the intervals."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the resampling."""
 
     positional: ClassVar[str | None] = "labels"
 
 
-@stage("audit")
+@stage("audit", "compare labelers on the same pairs", place=30)
 def audit(config: AuditConfig, work: Work) -> None:
     """Compare labelers on the same pairs.
 
@@ -74,52 +79,39 @@ def compare(a: Sequence[Label], b: Sequence[Label], resamples: int, seed: int) -
         `agreement`, `kappa`, `auc_a_for_b` (ROC AUC of a's score against b's relevance) and `auc_b_for_a`, each
         `{"value", "low", "high"}` or None where it is undefined; `n_pairs`, `n_problems`.
     """
-    import numpy as np
-
     yes_a, yes_b = (np.array([row.relevant for row in rows]) for rows in (a, b))
     score_a, score_b = (np.array([row.score for row in rows], dtype=float) for rows in (a, b))
     problems: dict[str, list[int]] = {}
     for i, row in enumerate(a):
         problems.setdefault(row.problem_id, []).append(i)
     groups = [np.array(rows) for rows in problems.values()]
-    measures = {
+    measures: dict[str, Callable[[np.ndarray], float | None]] = {
         "agreement": lambda at: float((yes_a[at] == yes_b[at]).mean()),
         "kappa": lambda at: kappa(yes_a[at], yes_b[at]),
         "auc_a_for_b": lambda at: roc_auc(score_a[at], yes_b[at]),
         "auc_b_for_a": lambda at: roc_auc(score_b[at], yes_a[at]),
     }
-    rng = np.random.default_rng(seed)
-    draws = [rng.integers(0, len(groups), len(groups)) for _ in range(resamples)]
-    samples = [np.concatenate([groups[g] for g in draw]) for draw in draws]
     found: dict[str, Any] = {"n_pairs": len(a), "n_problems": len(groups)}
     for name, measure in measures.items():
         value = measure(np.arange(len(a)))
-        again = [x for at in samples if (x := measure(at)) is not None]
-        if value is None or not again:
-            found[name] = None
-            continue
-        low, high = np.percentile(again, [2.5, 97.5])
-        found[name] = {"value": value, "low": float(low), "high": float(high)}
+        ends = None if value is None else bootstrap_statistic(measure, groups, draws=resamples, seed=seed)
+        found[name] = None if ends is None else {"value": value, "low": ends[0], "high": ends[1]}
     return found
 
 
-def kappa(a: Any, b: Any) -> float | None:
+def kappa(a: np.ndarray, b: np.ndarray) -> float | None:
     """Cohen's kappa of two boolean arrays; None where chance alone would agree on everything."""
-    expected = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
-    return None if expected == 1 else float(((a == b).mean() - expected) / (1 - expected))
+    from sklearn.metrics import cohen_kappa_score  # slow to import
+
+    one_class = a.all() == a.any() and b.all() == b.any() and a[0] == b[0]
+    return None if one_class else float(cohen_kappa_score(a, b))
 
 
-def roc_auc(scores: Any, relevant: Any) -> float | None:
+def roc_auc(scores: np.ndarray, relevant: np.ndarray) -> float | None:
     """Chance that a relevant pair scores above another, ties counting half; None without both sorts."""
-    import numpy as np
+    from sklearn.metrics import roc_auc_score  # slow to import
 
-    n_yes = int(relevant.sum())
-    n_no = len(relevant) - n_yes
-    if not n_yes or not n_no:
-        return None
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    return float((ranks[relevant].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+    return None if relevant.all() == relevant.any() else float(roc_auc_score(relevant, scores))
 
 
 def _names(paths: Sequence[str], files: Sequence[dict[tuple[str, str], Label]]) -> list[str]:

@@ -3,49 +3,51 @@
     rarft label --problems runs/data --traces runs/data --labeler judge \\
         --judge.base-url http://localhost:8000/v1 --judge.model Qwen3-32B --output runs/labels
 
-Candidates are drawn lazily (candidates.py) and given to a labeler: `judge` asks a model behind an API whether the two
-share a transferable reasoning pattern (judge.py), `likelihood` and `pass-rate` measure how much the trace helps the
-policy itself (likelihood.py, pass_rate.py), `oracle` knows the structures (oracle.py). A cheap labeler can screen for a
-dear one. Left out: labels that use a whole list of traces at once.
+Candidates are drawn lazily (candidates.py) and given to a labeler (labelers/): `judge` asks a model behind an API
+whether the two share a transferable reasoning pattern, `likelihood` and `pass-rate` measure how much the trace helps
+the policy itself, `oracle` knows the structures. A cheap labeler can screen for a dear one. Left out: labels that use a
+whole list of traces at once.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby, islice
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any
 
-from rarft.core.artifacts import Work, find_file, stage
-from rarft.core.config import Config, Input
+from pydantic import Field
+
+from rarft.core.config import Input, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Count, Estimate, Known, times
 from rarft.core.progress import log
-from rarft.llm.client import SERVER_FIELDS_NOT_IN_FINGERPRINT, check_server
+from rarft.core.stages import Work, stage
+from rarft.models.engines.base import EngineConfig
 from rarft.models.prompts import PromptConfig
+from rarft.records.analogies import read_ranked
 from rarft.records.labels import Label, LabelWriter, read_labels
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import read_rows
 from rarft.relevance.candidates import CandidateConfig, Candidates, Pair
-from rarft.relevance.labelers.judge import JudgeConfig, judge_label, pair_messages
-from rarft.relevance.labelers.likelihood import LikelihoodConfig, likelihood_label
-from rarft.relevance.labelers.oracle import oracle_label
-from rarft.relevance.labelers.pass_rate import PassRateConfig, pass_rate_label
+from rarft.relevance.labelers.base import Labeler, Setting, find_labeler
+from rarft.relevance.labelers.judge import JudgeConfig
+from rarft.relevance.labelers.likelihood import LikelihoodConfig
+from rarft.relevance.labelers.pass_rate import PassRateConfig
 
-Labeler = Literal["judge", "likelihood", "pass-rate", "oracle"]
-DRY_RUN_SAMPLE = 2000
+SAMPLED_PAIRS, UNKNOWN_CHARACTERS = 2000, 2000
 
 
-class LabelConfig(Config):
+class LabelConfig(EngineConfig):
     problems: Input
     """Problems to label for: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
     traces: Input
     """The corpus: same formats."""
-    labeler: Labeler = "judge"
+    labeler: str = "judge"
     """judge: a model behind an API; likelihood: rise of the policy's log-probability; pass-rate: rise of its accuracy;
-    oracle: equal known structures."""
-    screen: Literal["none", "judge", "likelihood", "pass-rate", "oracle"] = "none"
+    oracle: equal known structures; or module:Class."""
+    screen: str = "none"
     """A cheaper labeler that goes first; what it puts at the bottom keeps its label as not relevant, and only the rest
     goes to the labeler."""
-    screen_keep: float = 0.25
+    screen_keep: float = Field(0.25, gt=0, le=1)
     """Share of each problem's candidates, best-scored first, that the screen passes on."""
     candidates: CandidateConfig = CandidateConfig()
     analogies: Input | None = None
@@ -64,52 +66,50 @@ class LabelConfig(Config):
     pass_rate: PassRateConfig = PassRateConfig()
     structure_column: str = "structure"
     """The column of problems and traces that labeler oracle compares."""
-    seed: int = 0
+    options: dict[str, Any] = {}
+    """Options of a labeler that has no section of its own here."""
+    seed: Seed = 0
     """Seed of every random choice."""
 
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
-        {f"judge.{name}" for name in SERVER_FIELDS_NOT_IN_FINGERPRINT}
-        | {"judge.max_unjudged", "likelihood.batch_tokens", "pass_rate.batch_size"}
-    )
+
+def estimate(config: LabelConfig, known: Known) -> Estimate:
+    """Pairs, and what the labelers would take for them: calls, rollouts, tokens, cost. Nothing is called."""
+    problems, traces = known.problems(config.problems), known.traces(config.traces)
+    if problems is None or traces is None or known.is_coming(config.problems) or known.is_coming(config.traces):
+        per_problem = config.candidates.per_problem if traces is None else min(config.candidates.per_problem, traces)
+        pairs, characters = times(problems, per_problem), UNKNOWN_CHARACTERS
+    else:
+        pairs, characters = _count(_candidates(config, *_records(config)))
+    counts: dict[str, Count] = {"problems": problems, "traces": traces, "pairs": pairs}
+    notes = []
+    left = pairs
+    for name in _chain(config):
+        more, lines = _labeler(name, config, Setting()).estimate(left, problems, characters)
+        counts |= {what: _plus(counts.get(what, 0), count) for what, count in more.items()}
+        notes += lines
+        if name == config.screen:
+            left = times(left, config.screen_keep)
+            notes.append(f"screened by {name}; about {left if left is not None else '?'} pairs go on to the labeler")
+    return Estimate(counts, notes=tuple(notes))
 
 
-def plan(config: LabelConfig) -> str:
-    """What `label` would do: pairs, calls, tokens and cost, before a single call."""
-    check_config(config, server=False)
-    candidates, _, _ = _candidates(config)
-    step = max(1, candidates.upper_bound() // DRY_RUN_SAMPLE)
+def _plus(a: Count, b: Count) -> Count:
+    return None if a is None or b is None else a + b
+
+
+def _count(candidates: Candidates) -> tuple[int, int]:
+    """Number of pairs, and the mean length in characters of some."""
+    step = max(1, candidates.upper_bound() // SAMPLED_PAIRS)
     n_pairs = sampled = characters = 0
-    for i, pair in enumerate(candidates):
+    for i, (problem, trace) in enumerate(candidates):
         n_pairs += 1
         if i % step == 0:
             sampled += 1
-            messages = pair_messages(pair, config.judge)
-            characters += sum(len(message["content"]) for message in messages)
-    lines = [f"problems  {len(candidates.problems)}", f"traces    {len(candidates.traces)}", f"pairs     {n_pairs}"]
-    asked = n_pairs
-    if config.screen != "none":
-        asked = sum(
-            math.ceil(config.screen_keep * min(config.candidates.per_problem, len(candidates.pool(problem))))
-            for problem in candidates.problems
-        )
-        lines.append(f"screened by {config.screen}; at most {asked} pairs go on to {config.labeler}")
-    if "judge" in (config.labeler, config.screen):
-        calls = (n_pairs if config.screen == "judge" else asked) * config.judge.votes
-        tokens_in = round(characters / max(sampled, 1) / 4 * calls)
-        tokens_out = calls * config.judge.expected_tokens
-        cost = config.judge.cost(tokens_in, tokens_out)
-        lines.append(f"calls     {calls}")
-        lines.append(f"tokens    about {tokens_in} in (4 characters each), {tokens_out} out")
-        priced = config.judge.price_in or config.judge.price_out
-        lines.append(f"cost      ${cost:.2f}" if priced else "cost      give --judge.price-in and --judge.price-out")
-    if "pass-rate" in (config.labeler, config.screen):
-        n = n_pairs if config.screen == "pass-rate" else asked
-        samples = n * config.pass_rate.samples + len(candidates.problems) * config.pass_rate.base_samples
-        lines.append(f"rollouts  {samples}, at most {samples * config.pass_rate.max_new_tokens} tokens")
-    return "\n".join(lines)
+            characters += len(problem.question) + len(trace.problem) + len(trace.solution)
+    return n_pairs, characters // max(sampled, 1)
 
 
-@stage("label", dry_run=plan)
+@stage("label", "stage 1: which trace helps with which problem", place=20, estimate=estimate)
 def label(config: LabelConfig, work: Work) -> None:
     """Label which traces help with which problems.
 
@@ -119,20 +119,38 @@ def label(config: LabelConfig, work: Work) -> None:
     Raises:
         InputError: bad input, a server or model that can't be used, or too many unjudged pairs.
     """
-    check_config(config)
-    candidates, problems, traces = _candidates(config)
+    if config.labeler == config.screen:
+        raise InputError(f"screen and labeler are both {config.labeler}; a screen is another, cheaper labeler")
+    for name in _chain(config):  # what is wrong with an option shows before files are read
+        _labeler(name, config, Setting(model=config.model)).check()
+    problems, traces = _records(config)
+    candidates = _candidates(config, problems, traces)
+    setting = Setting(
+        problems=list(problems.values()),
+        problems_path=config.problems,
+        traces=list(traces.values()),
+        model=config.model,
+        engine=config.engine,
+        prompt=config.prompt,
+        gold_solutions=config.gold_solutions,
+        calibrate_on=config.calibrate_on,
+        structure_column=config.structure_column,
+        seed=config.seed,
+    )
+    labeler = _labeler(config.labeler, config, setting)
     total = candidates.upper_bound()
     with LabelWriter(work.path / "labels.parquet") as out:
         if config.screen == "none":
-            _run(config.labeler, config, candidates, traces, total, work, work.scratch, out.write)
+            labeler.label(candidates, total, work, work.scratch, out.write)
         else:
             screened = work.scratch / "screened.parquet"
             with LabelWriter(screened) as screen_out:
-                _run(config.screen, config, candidates, traces, total, work, _folder(work, "screen"), screen_out.write)
+                screen = _labeler(config.screen, config, setting)
+                screen.label(candidates, total, work, _folder(work, "screen"), screen_out.write)
             log(f"{config.screen} has screened {screen_out.count} pairs; {config.labeler} decides the best of them")
             merge = _Merge(screened, config, out.write)
             pairs = Kept(screened, config.screen_keep, problems, traces)
-            _run(config.labeler, config, pairs, traces, len(pairs), work, _folder(work, "decide"), merge.write)
+            labeler.label(pairs, len(pairs), work, _folder(work, "decide"), merge.write)
             merge.finish()
     if not out.count:
         raise InputError(f"{config.problems}: no pair could be labelled; every candidate was left out or unjudged")
@@ -140,68 +158,33 @@ def label(config: LabelConfig, work: Work) -> None:
     log(f"labelled {out.count} pairs, {out.n_relevant} of them relevant")
 
 
-def check_config(config: LabelConfig, server: bool = True) -> None:
-    """Check what can be checked before any work.
-
-    Args:
-        server: also check the judge's settings, which a dry run does not need.
-
-    Raises:
-        InputError: the chosen labelers lack a setting.
-    """
-    used = {config.labeler, config.screen}
-    if config.labeler == config.screen:
-        raise InputError(f"screen and labeler are both {config.labeler}; a screen is another, cheaper labeler")
-    if not 0 < config.screen_keep <= 1:
-        raise InputError(f"screen-keep is {config.screen_keep}; give a share above 0, up to 1")
-    if "judge" in used and server:
-        check_server(config.judge, "judge")
-    if used & {"likelihood", "pass-rate"} and config.model is None:
-        raise InputError("labelers likelihood and pass-rate need the policy; give it with --model")
+def _chain(config: LabelConfig) -> list[str]:
+    """The labelers in the order in which they go."""
+    return [config.labeler] if config.screen == "none" else [config.screen, config.labeler]
 
 
-def _candidates(config: LabelConfig) -> tuple[Candidates, Mapping[str, Problem], Mapping[str, Trace]]:
+def _labeler(name: str, config: LabelConfig, setting: Setting) -> Labeler:
+    """The labeler of that name with its section of the config, or with `options` where it has none."""
+    found = find_labeler(name)
+    section = getattr(config, name.replace("-", "_"), None)
+    options = section if isinstance(section, found.Options) else found.Options.parse(config.options, f"labeler {name}")
+    return found(options, setting)
+
+
+def _records(config: LabelConfig) -> tuple[Mapping[str, Problem], Mapping[str, Trace]]:
     problems, traces = load_problems(config.problems), load_traces(config.traces)
-    analogies: dict[str, list[str]] | None = None
-    if config.analogies is not None:
-        analogies = {}
-        for _, row in read_rows(str(find_file(config.analogies, "analogies.parquet"))):
-            analogies.setdefault(str(row["problem_id"]), []).append(str(row["trace_id"]))
-    candidates = Candidates(problems, traces, config.candidates, config.seed, analogies)
-    return candidates, {p.id: p for p in problems}, {t.id: t for t in traces}
+    return {p.id: p for p in problems}, {t.id: t for t in traces}
+
+
+def _candidates(config: LabelConfig, problems: Mapping[str, Problem], traces: Mapping[str, Trace]) -> Candidates:
+    ranked = read_ranked(config.analogies) if config.analogies is not None else None
+    return Candidates(list(problems.values()), list(traces.values()), config.candidates, config.seed, ranked)
 
 
 def _folder(work: Work, name: str) -> Path:
     folder = work.scratch / name
     folder.mkdir(exist_ok=True)
     return folder
-
-
-def _run(
-    labeler: str,
-    config: LabelConfig,
-    pairs: Iterable[Pair],
-    traces: Mapping[str, Trace],
-    total: int,
-    work: Work,
-    scratch: Path,
-    write: Callable[[Label], None],
-) -> None:
-    """Have one labeler label `pairs`, in order."""
-    if labeler == "oracle":
-        oracle_label(pairs, config.structure_column, total, write)
-    elif labeler == "judge":
-        judge_label(pairs, config.judge, total, work, scratch, write)
-    elif labeler == "likelihood":
-        assert config.model is not None
-        solved = load_traces(config.gold_solutions) if config.gold_solutions else traces.values()
-        likelihood_label(
-            pairs, solved, config.likelihood, config.model, config.prompt, config.calibrate_on, total,
-            config.seed, work, scratch, write,
-        )  # fmt: skip
-    else:
-        assert config.model is not None
-        pass_rate_label(pairs, config.pass_rate, config.model, config.prompt, total, config.seed, work, scratch, write)
 
 
 class Kept:

@@ -1,6 +1,5 @@
 """The report: one self-contained HTML page, and the headline table for a terminal."""
 
-from rarft.report.report import ReportConfig, report
-from rarft.report.table import headline_table
+from rarft.report.report import ReportConfig, write_report
 
-__all__ = ["ReportConfig", "headline_table", "report"]
+__all__ = ["ReportConfig", "write_report"]

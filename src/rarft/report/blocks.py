@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rarft.evaluation.metrics import Interval
 from rarft.report.collect import number
 from rarft.report.problems import Entry
+from rarft.stats import Interval
 
 
 @dataclass(frozen=True)

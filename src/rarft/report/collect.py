@@ -15,20 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rarft import stats
 from rarft.core.artifacts import MANIFEST, read_manifest
 from rarft.core.errors import InputError
-from rarft.evaluation import metrics
-from rarft.evaluation.metrics import Interval
-from rarft.evaluation.rollouts import (
-    METRICS,
-    Groups,
-    Rollout,
-    grouped,
-    problem_values,
-    read_rollouts,
-    samples_per_problem,
-)
+from rarft.evaluation.scores import METRICS, Groups, grouped, problem_values, samples_per_problem
 from rarft.records.problems import load_problems
+from rarft.records.rollouts import Rollout, read_rollouts
+from rarft.stats import Interval
 
 
 @dataclass(frozen=True)
@@ -186,7 +179,7 @@ def align(systems: Sequence[System]) -> list[System]:
         return []
     if len({problem_digests(system) for system in systems}) > 1:
         systems = [_keyed_by_question(system) for system in systems]
-    kept = metrics.shared([system.values for system in systems])[0]
+    kept = stats.shared([system.values for system in systems])[0]
     if not kept:
         raise InputError("the runs share no problem, so they can't be compared; report them one at a time")
     return [
@@ -291,14 +284,14 @@ def _row(label: str, run: str, systems: list[System], reference: list[System], k
     values = {metric: [problem_values(system.groups, metric, k) for system in systems] for metric in METRICS}
     gain = None
     if systems != reference:
-        gain = metrics.paired_difference(values["avg"], [system.values for system in reference], seed=seed)
+        gain = stats.paired_difference(values["avg"], [system.values for system in reference], seed=seed)
     found = [system.retriever for system in systems if system.retriever is not None]
     r1 = [number(row.get("R@1")) for row in found]
     scored = json.loads((systems[0].evaluation.folder / "scores.json").read_text(encoding="utf-8"))
     return Row(
         label=label,
         run=run,
-        scores={metric: metrics.bootstrap(runs, n_samples=n_samples, seed=seed) for metric, runs in values.items()},
+        scores={metric: stats.bootstrap(runs, n_samples=n_samples, seed=seed) for metric, runs in values.items()},
         gain=gain,
         k=k,
         r_at_1=sum(r1) / len(r1) if r1 else None,
@@ -321,7 +314,7 @@ def differences(systems: Sequence[System], *, seed: int = 0) -> list[list[Interv
     """avg@k of the row's system above the column's, paired by problem; None on the diagonal."""
     values = [system.values for system in systems]
     return [
-        [None if i == j else metrics.paired_difference([left], [right], seed=seed) for j, right in enumerate(values)]
+        [None if i == j else stats.paired_difference([left], [right], seed=seed) for j, right in enumerate(values)]
         for i, left in enumerate(values)
     ]
 

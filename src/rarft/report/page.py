@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 import rarft
 from rarft.core.errors import InputError
@@ -12,29 +14,22 @@ from rarft.report.collect import Run, System, align_runs, load_runs, systems_of
 from rarft.report.scores import context_section, headline_section, problem_section, summary
 from rarft.report.stages import config_section, label_section, ledger_section, retriever_section, training_section
 
-if TYPE_CHECKING:
-    from rarft.report.report import ReportConfig
-
 HERE = Path(__file__).parent
 
 
-def render(config: ReportConfig) -> str:
-    """The page as HTML. Raises InputError as `load_runs` and `align`."""
-    from jinja2 import Environment, FileSystemLoader, select_autoescape
-
-    runs = load_runs(config.runs)
-    systems, same = align_runs([system for run in runs for system in _ordered(run, config.baseline)])
+def render(folders: Sequence[str], baseline: str, max_problems: int, max_rollouts: int, seed: int) -> str:
+    """The page as HTML, of the runs in `folders`. Raises InputError as `load_runs` and `align_runs`."""
+    runs = load_runs(folders)
+    systems, same = align_runs([system for run in runs for system in _ordered(run, baseline)])
     if len(runs) > 1:
         systems = [_relabelled(system) for system in systems]
     found = [
-        headline_section(systems, runs, same, config.seed),
+        headline_section(systems, runs, same, seed),
         training_section(runs),
         retriever_section(runs),
         label_section(runs),
         context_section(runs, systems),
-        problem_section(
-            systems if same else [s for s in systems if s.run is runs[0]], config.max_problems, config.max_rollouts
-        ),
+        problem_section(systems if same else [s for s in systems if s.run is runs[0]], max_problems, max_rollouts),
         ledger_section(runs),
         config_section(runs),
     ]

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field, computed_field, field_validator
 
-from rarft.core.artifacts import MANIFEST, Work, read_manifest, stage
-from rarft.core.config import Config
+from rarft.core.artifacts import MANIFEST, digest_input, read_manifest
+from rarft.core.config import Config, Seed
 from rarft.core.progress import log
+from rarft.core.stages import Work, stage
 
 
 class ReportConfig(Config):
@@ -31,7 +32,7 @@ class ReportConfig(Config):
     """How many problems can be browsed: those on which the arms differ most come first."""
     max_rollouts: int = Field(default=2, ge=1)
     """Completions shown per problem and arm, right and wrong ones where there are both."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap."""
 
     @field_validator("runs", mode="before")
@@ -46,18 +47,17 @@ class ReportConfig(Config):
         found = {}
         for run in self.runs:
             for path in sorted(Path(run).glob(f"*/{MANIFEST}")):
-                manifest = read_manifest(path.parent)
-                if manifest["stage"] != "report":
-                    found[f"{run}/{path.parent.name}"] = str(manifest["digest"])
+                if read_manifest(path.parent)["stage"] != "report":
+                    found[f"{run}/{path.parent.name}"] = digest_input(str(path.parent))
         return found
 
 
-@stage("report")
-def report(config: ReportConfig, work: Work) -> None:
+@stage("report", "one HTML page from one or several runs", place=80)
+def write_report(config: ReportConfig, work: Work) -> None:
     """Write report.html. Raises InputError where a folder is no run, or the runs share no problem."""
-    from rarft.report.page import render
+    from rarft.report.page import render  # numpy, pyarrow, matplotlib: keeps --help quick
 
-    page = render(config)
+    page = render(config.runs, config.baseline, config.max_problems, config.max_rollouts, config.seed)
     (work.path / "report.html").write_text(page, encoding="utf-8")
     work.results["bytes"] = len(page.encode())
     log(f"report.html: {len(page.encode()) / 1e6:.1f} MB")

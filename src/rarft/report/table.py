@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rarft.evaluation.metrics import Interval
 from rarft.report.collect import Row, align, headline, load_runs, n_problems, systems_of
+from rarft.stats import Interval
 
 
 def percent(interval: Interval | None, *, signed: bool = False) -> str:

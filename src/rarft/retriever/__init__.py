@@ -2,8 +2,9 @@
 
 from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.evaluate import EvaluateRetrieverConfig, evaluate_retriever
-from rarft.retriever.index import IndexConfig, TraceIndex, index
+from rarft.retriever.index import IndexConfig, index
 from rarft.retriever.search import RetrieveConfig, find_analogies, retrieve
+from rarft.retriever.trace_index import TraceIndex
 from rarft.retriever.train import train_retriever
 
 __all__ = [

@@ -1,8 +1,10 @@
 """What training a retriever can be told. Kept apart from `train.py`, so that `trainer.py` may know it too."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
-from rarft.core.config import Config, Input
+from pydantic import Field
+
+from rarft.core.config import Config, Count, Input, NotInResult, Seed, Share, Size, Weight
 from rarft.retriever.encoder import Kind, Part
 
 
@@ -21,51 +23,49 @@ class TrainRetrieverConfig(Config):
     """multi-vector: one vector per token, late interaction. single-vector: one per text."""
     part: Part = "both"
     """Which part of a trace is encoded: its problem, its solution, or both."""
-    query_tokens: int = 256
+    query_tokens: Count = 256
     """Problems are cut at this many tokens."""
-    trace_tokens: int = 256
+    trace_tokens: Count = 256
     """Traces are cut at this many tokens."""
-    dim: int = 0
+    dim: Size = 0
     """Width of token vectors; 0: the base model's own. Otherwise a projection to this width is added and trained."""
     loss: Literal["auto", "infonce", "kl"] = "auto"
     """infonce: relevant against not. kl: match the scores' distribution. auto: kl where scores are graded."""
-    temperature: float = 0.05
+    temperature: float = Field(0.05, ge=1e-4, le=1e4)
     """tau: similarities, which lie in [-1, 1], are divided by it."""
-    score_temperature: float = 0.2
+    score_temperature: float = Field(0.2, ge=1e-4, le=1e4)
     """kl only: the labels' scores, brought to [0, 1] per problem, are divided by it."""
     mask_unjudged: bool = True
     """infonce only: an unjudged trace of the problem's own kind is no negative (it may be relevant)."""
-    positives: int = 1
+    positives: Count = 1
     """Relevant traces drawn per problem and epoch."""
-    negatives: int = 2
+    negatives: Size = 2
     """Labelled non-relevant traces drawn per problem and epoch (kl: these many more, of any score)."""
-    epochs: int = 3
+    epochs: Count = 3
     """Passes over the training problems."""
-    max_steps: int = 0
+    max_steps: Size = 0
     """Stop after this many optimiser steps; 0: epochs decide."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Problems per step; all traces of the batch serve all its problems."""
-    mini_batch_size: int = 64
+    mini_batch_size: Size = 64
     """Texts encoded at a time (gradient caching): bounds memory at the price of a second forward; 0: all at once."""
-    learning_rate: float = 3e-5
+    learning_rate: Weight = 3e-5
     """Peak, after the warm-up; then linear to 0."""
-    warmup_ratio: float = 0.1
+    warmup_ratio: Share = 0.1
     """Share of the steps that warm up."""
-    weight_decay: float = 0.01
+    weight_decay: Weight = 0.01
     """AdamW's."""
-    held_out: float = 0.1
+    held_out: Share = 0.1
     """Share of the labelled problems held out for R@1, early stopping and the best checkpoint; 0: none."""
-    max_held_out: int = 10_000
+    max_held_out: Size = 10_000
     """At most this many problems are held out."""
-    held_out_traces: int = 2000
+    held_out_traces: Size = 2000
     """Traces that held-out problems are ranked over: their labelled ones, then random ones up to this many."""
-    evaluations_per_epoch: int = 1
+    evaluations_per_epoch: Count = 1
     """How often held-out R@1 is measured and a checkpoint saved."""
-    patience: int = 2
+    patience: Size = 2
     """Stop after this many evaluations without a better R@1; 0: never."""
-    report_to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
+    report_to: Annotated[Literal["none", "trackio", "wandb", "tensorboard"], NotInResult] = "none"
     """Where training curves go."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the split and the draws."""
-
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"report_to"})

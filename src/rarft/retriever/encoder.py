@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,7 +27,7 @@ from pydantic import TypeAdapter
 from rarft.core.artifacts import looks_like_path
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
-from rarft.retriever.similar import tokens
+from rarft.records.same_problem import tokens
 
 SETTINGS = "retriever.json"
 PICKLES = ("pytorch_model", "adapter_model")
@@ -113,7 +114,12 @@ def resolve_model(name: str, fetch: bool = True) -> Path:
             folder = Path(snapshot_download(name, local_files_only=not fetch, ignore_patterns=NOT_FETCHED))
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise InputError(f"{name}: no such folder, and not to be had from the hub ({reason})") from None
+            if fetch:
+                raise InputError(f"{name}: no such folder, and not to be had from the hub ({reason})") from None
+            raise InputError(
+                f"{name}: is named by a file, not by you, and is not on this machine; no file chooses what is "
+                "downloaded: name it with --retriever (or --base-model)"
+            ) from None
     for path in folder.rglob("*.bin"):
         if path.name.startswith(PICKLES) and not any(path.parent.glob("*.safetensors")):
             raise InputError(f"{path}: a pickle, which may run code when it is loaded; save the weights as safetensors")
@@ -328,8 +334,6 @@ def _unit_rows(vectors: np.ndarray) -> np.ndarray:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence the bars and notes of the libraries, which are of no use to who runs a stage."""
-    import logging
-
     import datasets
     from transformers.utils import logging as transformers_logging
 

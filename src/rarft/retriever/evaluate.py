@@ -13,16 +13,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rarft.core.artifacts import Work, stage, write_json
-from rarft.core.config import Config, Input
+from rarft.core.artifacts import write_json
+from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
+from rarft.core.stages import Work, stage
 from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_identical
 from rarft.retriever.encoder import Encoder, Kind, Part, fingerprint, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
+from rarft.retriever.maxsim import scores, top_traces
 from rarft.retriever.metrics import METRICS, score_rankings
-from rarft.retriever.similar import near_identical
 
 DEPTH = 100
 CHUNK = 2048
@@ -53,11 +55,11 @@ class EvaluateRetrieverConfig(Config):
     """Leave out traces whose problem is near-identical to the query's."""
     baselines: bool = True
     """Measure BM25, the untuned base model and random too."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random ranking and of the bootstrap."""
 
 
-@stage("evaluate-retriever")
+@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45)
 def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
     """Measure R@1, R@5, R@10, MRR and nDCG@10 with 95 % intervals.
 
@@ -87,6 +89,7 @@ def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
                 part=encoder.settings.part,
                 query_tokens=encoder.settings.query_tokens,
                 trace_tokens=encoder.settings.trace_tokens,
+                fetch=config.base_model is not None,
             )
             rankings["untuned"] = rank_by(untuned, problems, traces, labels, ids, config)
         rankings["bm25"] = rank_by("bm25", problems, traces, labels, ids, config, encoder.settings.part)
@@ -165,8 +168,6 @@ def _by_encoder(
     depth: int,
 ) -> list[list[int]]:
     """Per problem the best `depth` traces, encoded in pieces; with depth 0 its labelled traces in their order."""
-    from rarft.retriever.maxsim import scores, top_traces
-
     queries = encoder.encode_problems([problems[i].question for i in ids])
     if depth:
         pieces = track(range(0, len(traces), CHUNK), f"ranking ({CHUNK} traces a step)")

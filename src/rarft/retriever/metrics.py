@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rarft.stats import bootstrap, wilson
+
 METRICS = {"R@1": "success_1", "R@5": "success_5", "R@10": "success_10", "MRR": "recip_rank", "nDCG@10": "ndcg_cut_10"}
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,6 @@ def score_each(relevant: Mapping[str, Collection[str]], rankings: Mapping[str, S
 def _interval(name: str, values: np.ndarray, seed: int) -> Score:
     mean = float(values.mean())
     if name.startswith("R@"):
-        from scipy.stats import binomtest
-
-        bounds = binomtest(round(values.sum()), len(values)).proportion_ci(method="wilson")
-        return Score(mean, float(bounds.low), float(bounds.high))
-    rng = np.random.default_rng(seed)
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Score(mean, float(low), float(high))
+        return Score(mean, *wilson(round(values.sum()), len(values)))
+    found = bootstrap([{"": dict(zip(map(str, range(len(values))), values.tolist(), strict=True))}], seed=seed)
+    return Score(mean, found.low, found.high)

@@ -3,27 +3,29 @@
 `rarft retrieve --problems P --index I --top-k K --output DIR`
 
 For a problem `q`: the index's best traces, less those whose own problem is near-identical to `q` (the answer-leak
-guard, `similar.py`), less those below the minimum score, and from what is left `top_k`, by score or, with `diversity`
-d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal marginal relevance,
-Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give it no
-demonstration.
+guard, `records/same_problem.py`), less those below the minimum score, and from what is left `top_k`, by score or,
+with `diversity` d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal
+marginal relevance, Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give
+it no demonstration.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
-from rarft.core.artifacts import Work, stage
-from rarft.core.config import Config, Input
+from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log, track
+from rarft.core.stages import Work, stage
+from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import load_problems
-from rarft.retriever.index import Hit, TraceIndex
-from rarft.retriever.similar import near_identical
+from rarft.records.same_problem import near_identical
+from rarft.retriever.maxsim import scores
+from rarft.retriever.trace_index import Hit, TraceIndex
 
-ANALOGIES = "analogies.parquet"
 SPARE = 8
 CHUNK = 512
 
@@ -36,22 +38,20 @@ class RetrieveConfig(Config):
     names aime24, aime25, hmmt25, brumo25."""
     index: Input
     """A `rarft index` folder."""
-    top_k: int = 1
+    top_k: int = Field(1, ge=1)
     """Traces per problem, at most."""
     min_score: float | None = None
     """Traces below it are left out. Mean MaxSim or cosine in [-1, 1]; of a bm25 index the BM25 score."""
-    diversity: float = 0.0
+    diversity: float = Field(0.0, ge=0, le=1)
     """Weight d in [0, 1] of being unlike the traces already chosen (maximal marginal relevance); 0: score alone."""
     guard: bool = True
     """Never return a trace of the same or a near-identical problem, which would give the answer away."""
     retriever: Input | None = None
     """Where the index's retriever lies now, if it has moved; default where it was when the index was built."""
-    batch_size: int = 64
+    batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Problems per forward pass."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of a `random` index."""
-
-    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     @field_validator("problems", mode="before")
     @classmethod
@@ -69,7 +69,13 @@ class Found:
     """Per problem: near-identical traces that would have been returned but for the guard."""
 
 
-@stage("retrieve")
+def estimate(config: RetrieveConfig, known: Known) -> Estimate:
+    """Searches."""
+    counts = [known.problems(path) for path in config.problems]
+    return Estimate({"queries": None if None in counts else sum(count or 0 for count in counts)})
+
+
+@stage("retrieve", "the top-k traces for each problem", place=60, estimate=estimate)
 def retrieve(config: RetrieveConfig, work: Work) -> None:
     """Retrieve analogies for all problems.
 
@@ -79,17 +85,11 @@ def retrieve(config: RetrieveConfig, work: Work) -> None:
     Raises:
         InputError: bad problems, top-k above the number of traces, an index of another retriever.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     problems = [problem for path in config.problems for problem in load_problems(path)]
     if len({problem.id for problem in problems}) < len(problems):
         raise InputError(f"{', '.join(config.problems)}: share ids; make ids unique over all files")
     index = TraceIndex(config.index, retriever=config.retriever, batch_size=config.batch_size, seed=config.seed)
     check_top_k(index, config.top_k)
-    schema = pa.schema(
-        [("problem_id", pa.string()), ("rank", pa.int32()), ("trace_id", pa.string()), ("score", pa.float64())]
-    )
     rows, blocked, without = [], [], 0
     for at in track(range(0, len(problems), CHUNK), f"retrieving ({CHUNK} problems a step)"):
         chunk = problems[at : at + CHUNK]
@@ -105,9 +105,8 @@ def retrieve(config: RetrieveConfig, work: Work) -> None:
         for problem, hits in zip(chunk, found.hits, strict=True):
             without += not hits
             for rank, hit in enumerate(hits, start=1):
-                rows.append((problem.id, rank, hit.trace_id, hit.score))
-    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
-    pq.write_table(pa.table(columns, schema=schema), work.path / ANALOGIES)
+                rows.append(Analogy(problem.id, rank, hit.trace_id, hit.score))
+    write_analogies(work.path / ANALOGIES, rows)
     work.results |= {
         "n_problems": len(problems),
         "n_analogies": len(rows),
@@ -185,8 +184,6 @@ def _guarded(question: str, hits: Sequence[Hit], wanted: int) -> tuple[list[Hit]
 
 def _diverse(index: TraceIndex, hits: list[Hit], top_k: int, diversity: float) -> list[Hit]:
     """Maximal marginal relevance. Baselines without vectors keep their order."""
-    from rarft.retriever.maxsim import scores
-
     vectors = index.vectors(hit.trace_id for hit in hits)
     if len(hits) < 2 or not vectors:
         return hits[:top_k]

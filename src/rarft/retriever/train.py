@@ -20,19 +20,28 @@ from typing import Any
 
 import numpy as np
 
-from rarft.core.artifacts import Work, stage, write_json
+from rarft.core.artifacts import write_json
+from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import log
+from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_duplicate_groups
 from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import Encoder, fingerprint, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
-from rarft.retriever.similar import near_duplicate_groups
 
 PROJECTED = 1000
 """Traces whose token vectors give a new projection its principal components."""
 
 
-@stage("train-retriever")
+def estimate(config: TrainRetrieverConfig, known: Known) -> Estimate:
+    """Optimiser steps, at most: early stopping may need fewer."""
+    problems = times(known.problems(config.problems), 1 - config.held_out)
+    steps = times(problems, config.epochs / config.batch_size)
+    return Estimate({"steps": min(filter(None, (steps, config.max_steps)), default=None)})
+
+
+@stage("train-retriever", "stage 2: train a retriever on the labels", place=40, estimate=estimate)
 def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
     """Train an encoder so that traces which help a problem rank first.
 

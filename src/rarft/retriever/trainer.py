@@ -25,11 +25,11 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from rarft.core.progress import Progress, log
 from rarft.records.problems import Problem, Trace
+from rarft.records.same_problem import near_duplicate_groups
 from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import Encoder, fast_dtype
 from rarft.retriever.labels import Labels
 from rarft.retriever.maxsim import Packed, scores
-from rarft.retriever.similar import near_duplicate_groups
 
 
 class HeldOutRecall(BaseEvaluator):

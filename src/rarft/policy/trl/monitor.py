@@ -7,21 +7,21 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from trl.models import unwrap_model_for_generation
 
 from rarft.core.artifacts import write_json
-from rarft.core.errors import InputError
+from rarft.core.errors import StageError
 from rarft.core.progress import Progress, log
-from rarft.models.generation import generate
+from rarft.models.engines.base import EngineOptions, Sampling
+from rarft.models.engines.transformers import TransformersEngine
+from rarft.policy.job import Job
 from rarft.records.problems import Problem
-from rarft.rewards import Verdict, verify
-
-if TYPE_CHECKING:
-    from rarft.policy.run import Job
+from rarft.rewards import Verdict
+from rarft.rewards.problems import verify_problems
 
 RENAMED = {
     "completions/mean_length": "mean_length",
@@ -31,13 +31,12 @@ RENAMED = {
 KEPT = ("loss", "reward", "reward_std", "grad_norm", "learning_rate", "entropy", "kl", "mean_token_accuracy")
 
 
-def read_rows_up_to(path: Path, step: int) -> None:
+def cut_log(path: Path, step: int) -> None:
     """Cut a log back to the rows up to `step`, so that a resumed run does not write a step twice."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
     kept = []
-    for line in lines:
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except json.JSONDecodeError:  # the line at which the run was killed
@@ -186,7 +185,7 @@ class Monitor(TrainerCallback):
     def _look_for_trouble(self, step: int, row: dict[str, Any]) -> None:
         for key in ("loss", "grad_norm"):
             if not math.isfinite(row.get(key, 0.0)):
-                raise InputError(
+                raise StageError(
                     f"training stopped at step {step}: {key} is {row[key]}; lower the learning rate, or turn bf16 off"
                 )
         if "constant_groups" not in row:
@@ -213,12 +212,7 @@ class Monitor(TrainerCallback):
         mine = range(accelerator.process_index, len(job.eval_problems), accelerator.num_processes)
         problems = [job.eval_problems[i] for i in mine for _ in range(job.config.eval_samples)]
         texts = job.tokenizer.batch_decode(self._sample(list(mine)), skip_special_tokens=True)
-        verdicts = verify(
-            [p.answer for p in problems],
-            texts,
-            name=job.config.reward,
-            extras=[{**p.extra, "question": p.question} for p in problems],
-        )
+        verdicts = verify_problems(problems, texts, job.config.reward)
         totals = torch.tensor([sum(v.reward for v in verdicts), len(verdicts)], device=accelerator.device)
         total, count = accelerator.reduce(totals).tolist()
         self._write(step, {"eval_accuracy": total / count, "eval_seconds": round(time.monotonic() - began, 3)})
@@ -238,15 +232,12 @@ class Monitor(TrainerCallback):
             _, sampled, _, _ = trainer.vllm_generation.generate(prompts=padded, images=None, num_generations=1)
             return list(sampled[: len(prompts) * config.eval_samples])
         with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
-            groups = generate(
-                model,
-                job.tokenizer,
+            autocast = torch.bfloat16 if args.bf16 else None
+            engine = TransformersEngine(model, job.tokenizer, EngineOptions(batch_size=config.rollout_batch), autocast)
+            groups = engine.sample(
                 prompts,
-                num_samples=config.eval_samples,
-                max_new_tokens=config.max_completion_length,
-                temperature=config.temperature,
-                seed=[config.seed * 1_000_003 + i for i in places],
-                batch_size=config.rollout_batch,
-                autocast=torch.bfloat16 if args.bf16 else None,
+                [config.eval_samples] * len(prompts),
+                [config.seed * 1_000_003 + i for i in places],
+                Sampling(config.max_new_tokens, config.temperature),
             )
         return [completion.token_ids for group in groups for completion in group]

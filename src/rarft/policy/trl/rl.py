@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from datasets import Dataset
 from trl import GRPOConfig, RLOOConfig
 
+from rarft.policy.job import Job
+from rarft.policy.trl.lora import lora_config
+from rarft.policy.trl.monitor import Monitor
 from rarft.policy.trl.shared import Base, SharedGRPOTrainer, SharedRLOOTrainer
-from rarft.rewards import REASONS, verify
-
-if TYPE_CHECKING:
-    from rarft.policy.run import Job
-    from rarft.policy.trl.monitor import Monitor
+from rarft.rewards import REASONS
+from rarft.rewards.problems import verify_problems
 
 
 class WithDemonstrations(Base):
@@ -65,7 +65,7 @@ def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
         args=(RLOOConfig if rloo else GRPOConfig)(**arguments),
         train_dataset=Dataset.from_dict(rows),
         processing_class=job.tokenizer,
-        peft_config=lora(config.lora) if config.lora.rank else None,
+        peft_config=lora_config(config.lora),
     )
     trainer.job = job
     trainer.rollout_batch = config.rollout_batch
@@ -84,12 +84,7 @@ def make_reward(job: Job, monitor: Monitor) -> Any:
         **_: Any,
     ) -> list[float]:
         problems = [job.problems[i] for i in problem]
-        verdicts = verify(
-            [p.answer for p in problems],
-            completions,
-            name=job.config.reward,
-            extras=[{**p.extra, "question": p.question} for p in problems],
-        )
+        verdicts = verify_problems(problems, completions, job.config.reward)
         for reason in REASONS:
             log_metric(f"reason/{reason}", sum(v.reason == reason for v in verdicts) / len(verdicts))
         monitor.note_rollouts(problems, demonstrations, completions, completion_ids, verdicts)
@@ -97,17 +92,3 @@ def make_reward(job: Job, monitor: Monitor) -> Any:
 
     reward.__name__ = job.config.reward.replace("/", "_")
     return reward
-
-
-def lora(options: Any) -> Any:
-    """PEFT's config for our options."""
-    from peft import LoraConfig
-
-    names = options.target_modules
-    return LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=names if names == "all-linear" else [name.strip() for name in names.split(",")],
-        task_type="CAUSAL_LM",
-    )

@@ -6,7 +6,8 @@ warmed up here meets nothing new there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from array import array
+from typing import Any
 
 import torch
 import trl.trainer.utils
@@ -14,11 +15,9 @@ from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from rarft.models.prompts import uses_chat
-from rarft.policy.trl.rl import lora
-
-if TYPE_CHECKING:
-    from rarft.policy.run import Job
-    from rarft.policy.trl.monitor import Monitor
+from rarft.policy.job import Job
+from rarft.policy.trl.lora import lora_config
+from rarft.policy.trl.monitor import Monitor
 
 
 class LeanSFTTrainer(SFTTrainer):
@@ -45,7 +44,8 @@ class LeanSFTTrainer(SFTTrainer):
 
 def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
     """The trainer for `job`; `arguments` are TRL's."""
-    visits = by_length(job)
+    examples = Examples(job)
+    visits = examples.by_length()
     return LeanSFTTrainer(
         model=job.model,
         args=SFTConfig(
@@ -55,54 +55,56 @@ def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
             **arguments,
         ),
         train_dataset=Dataset.from_dict({"problem": [job.visits[v] for v in visits], "visit": visits}),
-        data_collator=lambda rows: collate(job, rows),
+        data_collator=lambda rows: collate([examples.of(row["visit"]) for row in rows], job.tokenizer.pad_token_id),
         processing_class=job.tokenizer,
-        peft_config=lora(job.config.lora) if job.config.lora.rank else None,
+        peft_config=lora_config(job.config.lora),
     )
 
 
-def by_length(job: Job) -> list[int]:
-    """The visits of each step, ordered by length, so that its micro-batches carry little padding.
+class Examples:
+    """Prompt and solution at each visit, as token ids."""
 
-    The step's loss and update stay the same: TRL averages over the tokens of the whole step.
-    """
-    per_step = job.config.prompts_per_step
-    visits: list[int] = []
-    for start in range(0, len(job.visits), per_step):
-        step = range(start, start + per_step)
-        visits += sorted(step, key=lambda visit: len(example(job, visit)[0]))
-    return visits
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._solutions: dict[int, array[int]] = {}
+
+    def of(self, visit: int) -> tuple[list[int], int]:
+        """Token ids of prompt and solution at `visit`, and the number of those that are the prompt's."""
+        job = self.job
+        problem = job.problems[job.visits[visit]]
+        prompt = job.prompts.of(problem, job.demonstrations.on_visit(problem, visit))
+        solution = self._solution(job.visits[visit])
+        if job.prompts.limit is not None:
+            solution = solution[: max(1, job.prompts.limit - len(prompt))]
+        return prompt + solution, len(prompt)
+
+    def by_length(self) -> list[int]:
+        """The visits of each step, ordered by length, so that its micro-batches carry little padding.
+
+        The step's loss and update stay the same: TRL averages over the tokens of the whole step.
+        """
+        per_step = self.job.config.prompts_per_step
+        visits: list[int] = []
+        for start in range(0, len(self.job.visits), per_step):
+            visits += sorted(range(start, start + per_step), key=lambda visit: len(self.of(visit)[0]))
+        return visits
+
+    def _solution(self, index: int) -> list[int]:
+        """Token ids of a problem's solution and the end token, cut at the completion length."""
+        job = self.job
+        if index not in self._solutions:
+            space = "" if uses_chat(job.tokenizer, job.config.prompt) else " "
+            ids = job.tokenizer(space + job.targets[index], add_special_tokens=False)["input_ids"]
+            self._solutions[index] = array("I", [*ids, job.tokenizer.eos_token_id])
+        return self._solutions[index].tolist()[: job.config.max_new_tokens]
 
 
-def example(job: Job, visit: int) -> tuple[list[int], int]:
-    """Token ids of prompt and solution at `visit`, and the number of those that are the prompt's."""
-    problem = job.problems[job.visits[visit]]
-    prompt = job.prompts.of(problem, job.demonstrations.on_visit(problem, visit))
-    solution = target_ids(job, job.visits[visit])
-    if job.prompts.limit is not None:
-        solution = solution[: max(1, job.prompts.limit - len(prompt))]
-    return prompt + solution, len(prompt)
-
-
-def target_ids(job: Job, index: int) -> list[int]:
-    """Token ids of a problem's solution and the end token, cut at the completion length."""
-    key = ("solution", job.problems[index].id)
-    if key not in job.prompts.made:
-        from array import array
-
-        space = "" if uses_chat(job.tokenizer, job.config.prompt) else " "
-        ids = job.tokenizer(space + job.targets[index], add_special_tokens=False)["input_ids"]
-        job.prompts.made[key] = array("I", [*ids, job.tokenizer.eos_token_id])
-    return job.prompts.made[key].tolist()[: job.config.max_completion_length]
-
-
-def collate(job: Job, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """A batch padded on the right; labels of prompt and padding are -100."""
-    examples = [example(job, row["visit"]) for row in rows]
+def collate(examples: list[tuple[list[int], int]], pad: int) -> dict[str, torch.Tensor]:
+    """A batch (B, T) padded on the right, of (prompt and solution, prompt's length); labels of the rest are -100."""
     width = max(len(ids) for ids, _ in examples)
-    input_ids = torch.full((len(rows), width), job.tokenizer.pad_token_id)
-    labels = torch.full((len(rows), width), -100)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    input_ids = torch.full((len(examples), width), pad)
+    labels = torch.full((len(examples), width), -100)
+    mask = torch.zeros((len(examples), width), dtype=torch.long)
     for i, (ids, prompt) in enumerate(examples):
         tokens = torch.tensor(ids)
         input_ids[i, : len(ids)] = tokens

@@ -10,20 +10,25 @@ Both texts of a pair continue one prompt, which runs once; the prompt without a 
 out: sampling. The likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from rarft.core.artifacts import Work
-from rarft.core.config import Config
+import numpy as np
+from pydantic import Field
+
+from rarft.core.config import Config, NotInResult
 from rarft.core.errors import InputError
 from rarft.core.progress import log
-from rarft.models.prompts import PromptConfig
+from rarft.core.stages import Work
+from rarft.models.engines.base import EngineOptions
+from rarft.models.prompts import check_length, render_prompt
 from rarft.records.labels import Label, read_labels
-from rarft.records.problems import Problem, Trace
-from rarft.records.same_problem import normalise
+from rarft.records.problems import Problem, load_traces, require_answers
+from rarft.records.same_problem import letters
 from rarft.relevance.candidates import Pair
+from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
 
 HELD_OUT_SHARE, HELD_OUT_LEAST = 0.1, 200
@@ -38,136 +43,114 @@ class LikelihoodConfig(Config):
     among held-out pairs."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model; auto is that of its weights."""
-    batch_tokens: int = 16384
+    batch_tokens: Annotated[int, NotInResult] = Field(16384, ge=1)
     """Most tokens that one batch computes, padding included."""
 
 
 class Scored(NamedTuple):
     """Gains of one pair, nats per token."""
 
-    answer: float
+    answer: float | None
     solution: float | None
 
     def score(self, target: str) -> float:
         """The gain that `target` asks for."""
-        if target == "answer" or self.solution is None:
-            return self.answer
-        return self.solution if target == "solution" else (self.answer + self.solution) / 2
+        gains = [gain for name, gain in self._asdict().items() if gain is not None and target in (name, "both")]
+        return sum(gains) / len(gains)
 
 
-def likelihood_label(
-    pairs: Iterable[Pair],
-    traces: Iterable[Trace],
-    config: LikelihoodConfig,
-    model: str,
-    prompt: PromptConfig,
-    calibrate_on: str | None,
-    total: int,
-    seed: int,
-    work: Work,
-    scratch: Path,
-    write: Callable[[Label], None],
-) -> None:
-    """Label pairs by the gain in log-probability.
+class Likelihood(Labeler):
+    """Labels pairs by the gain in log-probability."""
 
-    Args:
-        pairs: gone through again once the threshold is known.
-        traces: the corpus; a trace of the very same problem is its gold solution.
-        calibrate_on: labels to choose the threshold on.
-        total: number of pairs, for the progress line.
-        scratch: where scores are kept between runs.
+    Options = LikelihoodConfig
+    options: LikelihoodConfig
 
-    Raises:
-        InputError: the model can't be loaded, a prompt does not fit it, or no threshold can be chosen.
-    """
-    scores = _score_all(pairs, traces, config, model, prompt, total, work, scratch)
-    target = config.target
-    if target == "auto":  # one target for all: gains per token of short answers and long solutions differ in scale
-        target = "answer" if any(scored.solution is None for scored in scores) else "solution"
-        log(f"likelihood: scored by the {target}")
-    values = [scored.score(target) for scored in scores]
-    threshold, facts = _choose_threshold(pairs, values, config.threshold, calibrate_on, seed)
-    work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
-    log(f"likelihood: relevant above {threshold:.4f} nats per token")
-    for (problem, trace), scored, value in zip(pairs, scores, values, strict=True):
-        rationale = f"answer {scored.answer:+.4f}"
-        if scored.solution is not None:
-            rationale += f", solution {scored.solution:+.4f}"
-        write(Label(problem.id, trace.id, value > threshold, value, "likelihood", rationale + " nats per token"))
+    def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
+        """As `Labeler.label`. The pairs are gone through again once the threshold is known.
 
+        Raises:
+            InputError: a problem without the gold that is asked for, the model can't be loaded, a prompt does not fit
+                it, or no threshold can be chosen.
+        """
+        if self.options.target in ("answer", "both"):
+            why = f"likelihood.target {self.options.target}"
+            require_answers(self.setting.problems, self.setting.problems_path, why)
+        scores = self._score_all(pairs, total, work, scratch)
+        target = self.options.target
+        if target == "auto":  # one target for all: gains per token of short answers and long solutions differ in scale
+            target = "answer" if any(scored.solution is None for scored in scores) else "solution"
+            if target == "answer" and any(scored.answer is None for scored in scores):
+                raise InputError("likelihood: some problems have no gold solution, others no answer; give all of one")
+            log(f"likelihood: scored by the {target}")
+        values = [scored.score(target) for scored in scores]
+        threshold, facts = _choose_threshold(pairs, values, self.options, self.setting)
+        work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
+        log(f"likelihood: relevant above {threshold:.4f} nats per token")
+        for (problem, trace), scored, value in zip(pairs, scores, values, strict=True):
+            gains = ", ".join(f"{name} {gain:+.4f}" for name, gain in scored._asdict().items() if gain is not None)
+            write(Label(problem.id, trace.id, value > threshold, value, "likelihood", gains + " nats per token"))
 
-def _score_all(
-    pairs: Iterable[Pair],
-    traces: Iterable[Trace],
-    config: LikelihoodConfig,
-    model_name: str,
-    prompt: PromptConfig,
-    total: int,
-    work: Work,
-    scratch: Path,
-) -> list[Scored]:
-    """Score every pair; those that an earlier run has scored are not computed again."""
-    scorer = cache(lambda: Scorer(model_name, config, prompt, traces))  # no model is loaded where nothing is left to do
-    scores: list[Scored] = []
-    rows = by_problem(pairs, lambda own: scorer().score(own), scratch / "likelihood.jsonl", "scoring", total)
-    for _, row in rows:
-        scores += [Scored(*gains) for gains in row["scores"]]
-        work.ledger.add(tokens_in=row["tokens"])
-    return scores
+    def _score_all(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path) -> list[Scored]:
+        """Score every pair; those that an earlier run has scored are not computed again."""
+        scorer = cache(lambda: Scorer(self.setting, self.options))  # no model is loaded where nothing is left to do
+        scores: list[Scored] = []
+        rows = by_problem(pairs, lambda own: scorer().score(own), scratch / "likelihood.jsonl", "scoring", total)
+        for _, row in rows:
+            scores += [Scored(*gains) for gains in row["scores"]]
+            work.ledger.add(tokens_in=row["tokens"])
+        return scores
 
 
 class Scorer:
     """Scores pairs with one model."""
 
-    def __init__(self, model: str, config: LikelihoodConfig, prompt: PromptConfig, traces: Iterable[Trace]) -> None:
-        from rarft.models.loading import context_length, load_policy
-
-        self.model, self.tokenizer = load_policy(model, dtype=config.dtype)
-        self.limit = context_length(self.model.config)
-        self.config, self.prompt = config, prompt
-        self.solutions = {normalise(trace.problem): trace.solution for trace in traces}
+    def __init__(self, setting: Setting, config: LikelihoodConfig) -> None:
+        self.engine = setting.open_engine(EngineOptions(dtype=config.dtype, batch_tokens=config.batch_tokens))
+        self.config, self.prompt = config, setting.prompt
+        solved = load_traces(setting.gold_solutions) if setting.gold_solutions else setting.traces
+        self.solutions = {letters(trace.problem): trace.solution for trace in solved}
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
-        from rarft.models.prefix import score
-        from rarft.models.prompts import check_length, render_prompt
-
-        problem = pairs[0].problem
-        texts = self._targets(problem)
-        prompts = [render_prompt(self.tokenizer, problem.question, [], self.prompt)]
-        prompts += [render_prompt(self.tokenizer, problem.question, [pair.trace], self.prompt) for pair in pairs]
+        """Gains `[answer, solution]` of each pair of one problem (None for what it lacks), and the tokens run."""
+        engine, problem = self.engine, pairs[0].problem
+        targets = self._targets(problem)
+        texts = list(targets.values())
+        prompts = [render_prompt(engine.tokenizer, problem.question, [], self.prompt)]
+        prompts += [render_prompt(engine.tokenizer, problem.question, [pair.trace], self.prompt) for pair in pairs]
         for ids in prompts:
-            check_length(ids, self.limit, problem.id, max(map(len, texts)))
-        logps = score(self.model, prompts, [texts] * len(prompts), batch_tokens=self.config.batch_tokens)
+            check_length(ids, engine.context_length, problem.id, max(map(len, texts)))
+        logps = engine.score(prompts, [texts] * len(prompts))
         base, *means = [[float(row.mean()) for row in rows] for rows in logps]
-        found: list[list[float | None]] = []
+        found = []
         for mean in means:
-            gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base, strict=True)]
-            found.append(gains if len(gains) == 2 else [*gains, None])
+            gains = {name: round(a - b, 6) for name, a, b in zip(targets, mean, base, strict=True)}
+            found.append([gains.get(name) for name in Scored._fields])
         return {"scores": found, "tokens": sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))}
 
-    def _targets(self, problem: Problem) -> list[list[int]]:
-        """Token ids of the boxed gold answer, and of the gold solution where there is one and it is asked for."""
-        texts = [f"\\boxed{{{problem.answer}}}"]
-        solution = problem.extra.get("solution") or self.solutions.get(normalise(problem.question))
+    def _targets(self, problem: Problem) -> dict[str, list[int]]:
+        """Token ids of the boxed gold `answer`, and of the gold `solution` if asked for, as far as they exist."""
+        texts = {"answer": f"\\boxed{{{problem.answer}}}"} if problem.answer is not None else {}
+        solution = problem.extra.get("solution") or self.solutions.get(letters(problem.question))
         if solution and self.config.target != "answer":
-            texts.append(str(solution).strip())
+            texts["solution"] = str(solution).strip()
         elif self.config.target in ("solution", "both"):
             raise InputError(
                 f"problem {problem.id}: likelihood.target is {self.config.target}, but it has no gold solution; "
                 "give problems a `solution` column, or use target auto or answer"
             )
-        return [list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        if not texts:
+            raise InputError(f"problem {problem.id}: has neither an answer nor a gold solution; likelihood needs one")
+        tokenizer = self.engine.tokenizer
+        return {name: list(tokenizer(text, add_special_tokens=False)["input_ids"]) for name, text in texts.items()}
 
 
 def _choose_threshold(
-    pairs: Iterable[Pair], values: Sequence[float], given: float | None, calibrate_on: str | None, seed: int
+    pairs: Iterable[Pair], values: Sequence[float], config: LikelihoodConfig, setting: Setting
 ) -> tuple[float, dict[str, Any]]:
     """The threshold, and what to note about its choice."""
-    import numpy as np
-
-    if given is not None:
-        return given, {}
+    calibrate_on, seed = setting.calibrate_on, setting.seed
+    if config.threshold is not None:
+        return config.threshold, {}
     if calibrate_on is not None:
         truth = {(row.problem_id, row.trace_id): row.relevant for row in read_labels(calibrate_on)}
         known = [
@@ -192,8 +175,6 @@ def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed:
     Raises:
         InputError: fewer than two pairs of either kind.
     """
-    import numpy as np
-
     yes = [value for value, relevant in known if relevant]
     no = [value for value, relevant in known if not relevant]
     if len(yes) < 2 or len(no) < 2:
@@ -221,8 +202,6 @@ def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed:
 
 def best_split(values: Any) -> float:
     """The threshold that parts values into two groups with the most variance between them (Otsu's); 0 if all agree."""
-    import numpy as np
-
     ordered = np.sort(np.asarray(values, dtype=float))
     if len(ordered) < 2 or ordered[0] == ordered[-1]:
         return 0.0

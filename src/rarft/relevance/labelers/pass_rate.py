@@ -8,113 +8,104 @@ having uniform priors. Left out: spending more samples on the close pairs.
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rarft.core.artifacts import Work
-from rarft.core.config import Config
-from rarft.core.errors import InputError
-from rarft.models.prompts import PromptConfig
+from pydantic import Field
+
+from rarft.core.config import Config, NotInResult
+from rarft.core.estimate import Count, times
+from rarft.core.stages import Work
+from rarft.models.engines.base import EngineOptions, Sampling
+from rarft.models.prompts import check_length, render_prompt
 from rarft.records.labels import Label
 from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
+from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
+from rarft.rewards.problems import check_problems, verify_problems
+from rarft.stats import newcombe
 
 
 class PassRateConfig(Config):
-    samples: int = 8
+    samples: int = Field(8, ge=1)
     """Samples for each pair."""
-    base_samples: int = 32
+    base_samples: int = Field(32, ge=1)
     """Samples for each problem without a trace; shared by all its pairs."""
-    max_new_tokens: int = 512
+    max_new_tokens: int = Field(512, ge=1)
     """Most tokens of one sample."""
-    temperature: float = 1.0
+    temperature: float = Field(1.0, ge=0, le=100)
     """Sampling temperature."""
-    confidence: float = 0.9
+    confidence: float = Field(0.9, ge=0.5, lt=1)
     """Probability, from 0.5 to 1, that the trace helps, from which a pair is relevant."""
     reward: str = "math"
     """Verifier of the samples."""
-    batch_size: int = 64
+    batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Samples decoded at a time."""
 
 
-def pass_rate_label(
-    pairs: Iterable[Pair],
-    config: PassRateConfig,
-    model: str,
-    prompt: PromptConfig,
-    total: int,
-    seed: int,
-    work: Work,
-    scratch: Path,
-    write: Callable[[Label], None],
-) -> None:
-    """Label pairs by sampled accuracy with and without the trace.
+class PassRate(Labeler):
+    """Labels pairs by sampled accuracy with and without the trace."""
 
-    Args:
-        pairs: those of one problem must follow each other.
-        total: number of pairs, for the progress line.
-        scratch: where counts are kept between runs.
+    Options = PassRateConfig
+    options: PassRateConfig
 
-    Raises:
-        InputError: the model can't be loaded, or a prompt does not fit it.
-    """
-    if config.samples < 1 or config.base_samples < 1 or not 0.5 <= config.confidence < 1:
-        raise InputError("pass-rate needs samples and base-samples of 1 or more, and confidence from 0.5 to below 1")
-    sampler = cache(lambda: Sampler(model, config, prompt, seed))  # no model is loaded where nothing is left to do
-    rows = by_problem(pairs, lambda own: sampler().count(own), scratch / "pass_rate.jsonl", "sampling", total)
-    with_trace = without = n_pairs = n_problems = 0
-    for own, row in rows:
-        work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
-        for pair, right in zip(own, row["right"], strict=True):
-            write(_label(pair, right, row["base"], config))
-        with_trace, n_pairs = with_trace + sum(row["right"]), n_pairs + len(own)
-        without, n_problems = without + row["base"], n_problems + 1
-    work.results |= {
-        "accuracy_with_trace": with_trace / max(1, n_pairs * config.samples),
-        "accuracy_without": without / max(1, n_problems * config.base_samples),
-    }
+    def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
+        """As `Labeler.label`.
+
+        Raises:
+            InputError: a problem that cannot be scored, the model can't be loaded, or a prompt does not fit it.
+        """
+        config = self.options
+        check_problems(self.setting.problems, self.setting.problems_path, config.reward)
+        sampler = cache(lambda: Sampler(self.setting, config))  # no model is loaded where nothing is left to do
+        rows = by_problem(pairs, lambda own: sampler().count(own), scratch / "pass_rate.jsonl", "sampling", total)
+        with_trace = without = n_pairs = n_problems = 0
+        for own, row in rows:
+            work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
+            for pair, right in zip(own, row["right"], strict=True):
+                write(_label(pair, right, row["base"], config))
+            with_trace, n_pairs = with_trace + sum(row["right"]), n_pairs + len(own)
+            without, n_problems = without + row["base"], n_problems + 1
+        work.results |= {
+            "accuracy_with_trace": with_trace / max(1, n_pairs * config.samples),
+            "accuracy_without": without / max(1, n_problems * config.base_samples),
+        }
+
+    def estimate(self, pairs: Count, problems: Count, characters: int) -> tuple[dict[str, Count], list[str]]:
+        """Rollouts, and their tokens at most."""
+        own, base = times(pairs, self.options.samples), times(problems, self.options.base_samples)
+        rollouts = None if own is None or base is None else own + base
+        return {"rollouts": rollouts, "tokens": times(rollouts, self.options.max_new_tokens)}, []
 
 
 class Sampler:
     """Samples and verifies with one model."""
 
-    def __init__(self, model: str, config: PassRateConfig, prompt: PromptConfig, seed: int) -> None:
-        from rarft.models.loading import context_length, load_policy
-
-        self.model, self.tokenizer = load_policy(model)
-        self.limit = context_length(self.model.config)
-        self.config, self.prompt, self.seed = config, prompt, seed
+    def __init__(self, setting: Setting, config: PassRateConfig) -> None:
+        self.engine = setting.open_engine(EngineOptions(batch_size=config.batch_size))
+        self.config, self.setting = config, setting
 
     def count(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """Right samples of each pair of one problem and without a trace, and the tokens it took."""
-        from rarft.models.generation import generate
-        from rarft.models.prompts import check_length, render_prompt
-        from rarft.rewards import verify
-
-        problem = pairs[0].problem
+        config, engine, problem = self.config, self.engine, pairs[0].problem
         contexts: list[Trace | None] = [None, *(pair.trace for pair in pairs)]
         prompts = [
-            render_prompt(self.tokenizer, problem.question, [trace] if trace else [], self.prompt) for trace in contexts
+            render_prompt(engine.tokenizer, problem.question, [trace] if trace else [], self.setting.prompt)
+            for trace in contexts
         ]
         for ids in prompts:
-            check_length(ids, self.limit, problem.id, self.config.max_new_tokens)
-        samples = generate(
-            self.model,
-            self.tokenizer,
+            check_length(ids, engine.context_length, problem.id, config.max_new_tokens)
+        samples = engine.sample(
             prompts,
-            num_samples=[self.config.base_samples] + [self.config.samples] * len(pairs),
-            max_new_tokens=self.config.max_new_tokens,
-            temperature=self.config.temperature,
-            seed=[self._seed(problem, trace) for trace in contexts],
-            batch_size=self.config.batch_size,
+            [config.base_samples] + [config.samples] * len(pairs),
+            [self._seed(problem, trace) for trace in contexts],
+            Sampling(config.max_new_tokens, config.temperature),
         )
-        texts = [self.tokenizer.decode(s.token_ids, skip_special_tokens=True) for group in samples for s in group]
-        extra = {**problem.extra, "question": problem.question}
-        golds, extras = [problem.answer] * len(texts), [extra] * len(texts)
-        verdicts = iter(verify(golds, texts, name=self.config.reward, extras=extras))
+        texts = [engine.tokenizer.decode(s.token_ids, skip_special_tokens=True) for group in samples for s in group]
+        verdicts = iter(verify_problems([problem] * len(texts), texts, config.reward))
         base, *right = [sum(next(verdicts).reward >= 1 for _ in group) for group in samples]
         return {
             "base": base,
@@ -125,14 +116,14 @@ class Sampler:
 
     def _seed(self, problem: Problem, trace: Trace | None) -> int:
         """A seed of the pair's own, so that a sample does not depend on what else is sampled."""
-        return zlib.crc32(f"{self.seed} {problem.id} {trace.id if trace else ''}".encode())
+        return zlib.crc32(f"{self.setting.seed} {problem.id} {trace.id if trace else ''}".encode())
 
 
 def _label(pair: Pair, right: int, base: int, config: PassRateConfig) -> Label:
     n, n_base = config.samples, config.base_samples
     gain = right / n - base / n_base
     better = probability_better(right, n, base, n_base)
-    low, high = difference_interval(right, n, base, n_base)
+    low, high = newcombe(right, n, base, n_base)
     rationale = (
         f"{right}/{n} right with, {base}/{n_base} without; gain {gain:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; "
         f"helps with probability {better:.3f}"
@@ -151,18 +142,3 @@ def probability_better(right: int, n: int, base: int, n_base: int) -> float:
         math.exp(log_beta(a0 + i, b + b0) - math.log(b + i) - log_beta(1 + i, b) - log_beta(a0, b0)) for i in range(a)
     )
     return min(1.0, sum(terms))
-
-
-def difference_interval(right: int, n: int, base: int, n_base: int) -> tuple[float, float]:
-    """Newcombe's 95 % interval of the difference of two proportions, from their Wilson intervals."""
-    p, p0 = right / n, base / n_base
-    (low, high), (low0, high0) = wilson(right, n), wilson(base, n_base)
-    return p - p0 - math.hypot(p - low, high0 - p0), p - p0 + math.hypot(high - p, p0 - low0)
-
-
-def wilson(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion."""
-    p = right / n
-    centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

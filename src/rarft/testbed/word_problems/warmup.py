@@ -16,16 +16,13 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import Problem, Trace
 from rarft.records.rows import write_jsonl
+from rarft.testbed.config import TestbedConfig
 from rarft.testbed.word_problems.language import FILLERS, NONSENSE, OPERATIONS, PATTERNS, SLOT, WARM_UP, words
 from rarft.testbed.word_problems.problems import LINKS, Item, Numbers, sums
-
-if TYPE_CHECKING:
-    from rarft.testbed.testbed import TestbedConfig
-
 
 FAMILIAR = 0.4  # share of a garbled story's words that the policy knows from elsewhere
 
@@ -57,10 +54,10 @@ def write_warmup(
             rows.append(row(f"garbled-{i:05d}", f"garbled-{choice:05d}", float(alike)))
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
-    write_analogies(rows, folder / "analogies.parquet")
+    write_analogies(folder / ANALOGIES, rows)
 
 
-def demonstrations(config: TestbedConfig, items: Sequence[Item], rng: random.Random) -> list[dict[str, object]]:
+def demonstrations(config: TestbedConfig, items: Sequence[Item], rng: random.Random) -> list[Analogy]:
     """Which word problem is shown with which other one, in the shares that the config gives."""
     same = by_structure(items)
     rows = []
@@ -142,15 +139,6 @@ def by_structure(items: Sequence[Item]) -> dict[str, list[int]]:
     return found
 
 
-def row(problem_id: str, trace_id: str, score: float) -> dict[str, object]:
+def row(problem_id: str, trace_id: str, score: float) -> Analogy:
     """A row of the analogies file; the score is 1 for the same structure, else 0."""
-    return {"problem_id": problem_id, "rank": 1, "trace_id": trace_id, "score": score}
-
-
-def write_analogies(rows: list[dict[str, object]], path: Path) -> None:
-    """Write an analogies file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {"problem_id": pa.string(), "rank": pa.int64(), "trace_id": pa.string(), "score": pa.float64()}
-    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(columns)), path)
+    return Analogy(problem_id, 1, trace_id, score)

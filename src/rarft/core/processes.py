@@ -1,0 +1,55 @@
+"""Processes that we start: they die with us, and what they died of is said."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Have the kernel kill this process when its parent ends, however that ends (Linux; elsewhere nothing happens).
+
+    Args:
+        parent: the parent's id, where it may have ended before this was called.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+def start_child(
+    command: Sequence[str], *, lock: int | None = None, env: Mapping[str, str] | None = None, **options: object
+) -> subprocess.Popen[bytes]:
+    """Start a process that dies with this one.
+
+    Args:
+        lock: descriptor of an output's lock, which the child then holds as well.
+        env: variables on top of ours.
+        options: of `subprocess.Popen`.
+    """
+    parent = os.getpid()
+    return subprocess.Popen(  # type: ignore[call-overload]
+        list(command),
+        pass_fds=() if lock is None else (lock,),
+        env={**os.environ, "PYTHONSAFEPATH": "1", **(env or {})},
+        preexec_fn=lambda: die_with_parent(parent),
+        **options,
+    )
+
+
+def ended(code: int) -> str:
+    """What an exit code says, in words."""
+    number = -code if code < 0 else code - 128 if code > 128 else 0
+    if number == signal.SIGKILL:
+        return "was killed by signal 9, most likely for want of memory"
+    if number:
+        return f"was ended by signal {number}"
+    return f"ended with exit code {code}"

@@ -1,0 +1,66 @@
+"""The engine in this process: transformers, with a group's prompt computed once (`generation.py`, `packing.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
+from rarft.models.generation import generate
+from rarft.models.loading import context_length, load_policy
+from rarft.models.packing import base_model, score
+
+
+class TransformersEngine:
+    """Samples from, and scores under, a model that is loaded already: also one that is being trained.
+
+    Args:
+        model: a causal language model, also inside PEFT or a distributed wrapper.
+        autocast: run under autocast in this dtype.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        options: EngineOptions | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
+        self.options = options or EngineOptions()
+        self.context_length = context_length(base_model(model).config)
+
+    @classmethod
+    def load(cls, model: str, options: EngineOptions) -> TransformersEngine:
+        """Load the model called `model`. Raises InputError as `load_policy`."""
+        return cls(*load_policy(model, dtype=options.dtype), options)
+
+    def sample(
+        self, prompts: Sequence[TokenIds], counts: Sequence[int], seeds: Sequence[int], sampling: Sampling
+    ) -> list[list[Completion]]:
+        """As `Engine.sample`."""
+        return generate(
+            self.model,
+            self.tokenizer,
+            prompts,
+            num_samples=counts,
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=seeds,
+            batch_size=self.options.batch_size,
+            autocast=self.autocast,
+        )
+
+    def score(self, prompts: Sequence[TokenIds], completions: Sequence[Sequence[TokenIds]]) -> list[list[np.ndarray]]:
+        """As `Engine.score`."""
+        found = score(self.model, prompts, completions, batch_tokens=self.options.batch_tokens, autocast=self.autocast)
+        return [[row.numpy() for row in rows] for rows in found]
+
+    def close(self) -> None:
+        """Let the model go."""
+        self.model = None
