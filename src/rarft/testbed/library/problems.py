@@ -9,8 +9,8 @@ what the function is called says nothing. But the baker's solved task shows the 
     def solve(loaves):
         return tansy(loaves)
 
-A problem has `tests` (Python asserts with literal values), `entry_point`, and `library`: the modules that the tests' and
-the answer's interpreter must offer, as name -> source. No `answer`. Left out: state, errors, classes.
+A problem has what `--reward code` needs (`tests` with literal values, `entry_point`, and the library as `modules`) and no
+`answer`. Left out: state, errors, classes.
 """
 
 import random
@@ -155,4 +155,4 @@ def in_house(item: Item, house: House) -> Item:
         f"```python\nfrom {MODULE} import {', '.join(names)}\n\n"
         f"def {ENTRY_POINT}({argument}):\n    return {call}\n```"
     )
-    return replace(item, solution=solution, columns={**item.columns, "library": {MODULE: house.source}})
+    return replace(item, solution=solution, columns={**item.columns, "modules": {MODULE: house.source}})
