@@ -86,7 +86,9 @@ def agreement(options: argparse.Namespace, asked: Path) -> str:
     best = {name: max((r for r in labels if r.problem_id == name), key=lambda r: r.score) for name in with_one}
     hits = sum(structure[name] == structure[row.trace_id] for name, row in best.items())
     auc = f"AUC {roc_auc_score(right, [row.score for row in labels]):.3f}" if any(right) else "no precedent among them"
-    return f"likelihood: {len(labels)} pairs, {sum(right)} precedents, {auc}, best for {hits} of {len(with_one)} problems"
+    return (
+        f"likelihood: {len(labels)} pairs, {sum(right)} precedents, {auc}, best for {hits} of {len(with_one)} problems"
+    )
 
 
 if __name__ == "__main__":

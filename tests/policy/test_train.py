@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from rarft.core.artifacts import read_manifest
-from rarft.core.errors import InputError
+from rarft.core.errors import InputError, StageError
 from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule
 from rarft.policy.train import TrainConfig, train
@@ -165,7 +165,7 @@ def test_nothing_to_learn_from_is_reported(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"stopped at step \d+: (loss|grad_norm) is (nan|inf)"):
+    with pytest.raises(StageError, match=r"stopped at step \d+: (loss|grad_norm) is (nan|inf)"):
         train(config(tmp_path, algorithm="sft", steps=20, learning_rate=1e30), tmp_path / "out")
 
 
@@ -177,7 +177,7 @@ def test_bad_input_is_told_before_training(tmp_path: Path) -> None:
         ({"trl": {"epsilom": 0.1}}, "did you mean `epsilon`"),
         ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),
         ({"algorithm": "sft", "traces": str(tmp_path / "data" / "few.jsonl"), "retrieval": False}, "sft needs one"),
-        ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace t1 is not in"),
+        ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace 't1' is not in"),
     ]
     config(tmp_path)
     (tmp_path / "data" / "few.jsonl").write_text(json.dumps({"id": "t0", "problem": "x", "solution": "y"}) + "\n")

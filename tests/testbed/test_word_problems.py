@@ -16,7 +16,6 @@ from rarft.core.errors import InputError
 from rarft.records.problems import load_problems, load_traces
 from rarft.testbed.config import PolicyInitConfig, TestbedConfig
 from rarft.testbed.testbed import make_testbed
-from rarft.testbed.word_problems.write import generate
 from rarft.testbed.word_problems.language import (
     FILLERS,
     NEUTRAL,
@@ -32,6 +31,7 @@ from rarft.testbed.word_problems.language import (
 from rarft.testbed.word_problems.leaks import find_leaks, word_leak
 from rarft.testbed.word_problems.problems import DIFFICULTIES, LINKS, compute, number_pool, numbers_only_accuracy
 from rarft.testbed.word_problems.warmup import plain_words
+from rarft.testbed.word_problems.write import generate
 
 SMALL = TestbedConfig(
     seed=7,

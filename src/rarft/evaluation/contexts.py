@@ -19,7 +19,8 @@ import numpy as np
 
 from rarft import stats
 from rarft.evaluation import metrics
-from rarft.evaluation.rollouts import Rollout, grouped
+from rarft.evaluation.scores import grouped
+from rarft.records.rollouts import Rollout
 
 Contexts = dict[tuple[str, str], dict[int, list[Rollout]]]
 """(benchmark, problem) -> rank of the context -> its samples."""

@@ -13,7 +13,6 @@ Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_di
 
 import hashlib
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,18 +20,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Input, NotInResult
+from rarft.core.config import Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
-from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
-from rarft.models.engines.base import Engine, EngineConfig, EngineOptions, Sampling, open_engine
+from rarft.evaluation.scores import scores
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import Engine, EngineConfig, EngineOptions, Sampling
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
-from rarft.records.analogies import read_ranked
+from rarft.records.analogies import read_analogies
 from rarft.records.decontaminate import Decontaminator
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import write_jsonl
+from rarft.records.rollouts import ROLLOUTS, Rollout, read_rollouts, write_rollouts
+from rarft.rewards.problems import check_problems, verify_problems
 
 ROLLOUTS_PER_CHUNK = 256
 
@@ -76,7 +77,7 @@ class EvaluateConfig(EngineConfig):
     """Number type of the weights."""
     batch_size: Annotated[int, NotInResult] = Field(default=64, ge=1)
     """Completions computed at once in this process; lower it when memory runs out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
 
     @field_validator("problems", "trained_on", mode="before")
@@ -110,7 +111,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         raise InputError("--analogies names trace ids; give the --traces they come from too")
     if config.contexts != "together" and not config.analogies:
         raise InputError(f"--contexts {config.contexts} needs --analogies; without them there is one context only")
-    ranked = read_ranked(config.analogies) if config.analogies else None
+    ranked = read_analogies(config.analogies, traces, str(config.traces)) if config.analogies else None
     if ranked is not None:
         asked = [problem.id for problems in benchmarks.values() for problem in problems]
         without = sum(key not in ranked for key in asked)
@@ -123,10 +124,10 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         (name, problem, context, samples)
         for name, problems in benchmarks.items()
         for problem in problems
-        for context, samples in prompts_of(problem, ranked, traces, config)
+        for context, samples in prompts_of(problem, ranked, config)
     ]
     rollouts = _roll_out(config, plan, work)
-    write_rollouts(rollouts, work.path / "rollouts.parquet")
+    write_rollouts(work.path / ROLLOUTS, rollouts)
     found = scores(rollouts, k=config.k, seed=config.seed)
     seen = [trace.problem for trace in traces.values()]
     seen += [problem.question for path in config.trained_on for problem in load_problems(path)]
@@ -150,7 +151,11 @@ Prompt = tuple[str, Problem, Context, int]
 
 
 def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
-    """Problems by benchmark name: the given name, or the file's or folder's. Raises InputError on a name used twice."""
+    """Problems by benchmark name: the given name, or the file's or folder's.
+
+    Raises:
+        InputError: a name used twice, or a problem that the reward cannot score.
+    """
     found: dict[str, list[Problem]] = {}
     for given in config.problems:
         path = Path(given)
@@ -160,25 +165,22 @@ def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
         problems = load_problems(given, config.columns)
         if config.limit is not None and len(problems) > config.limit:
             problems = sorted(random.Random(config.seed).sample(problems, config.limit), key=lambda problem: problem.id)
+        check_problems(problems, given, config.reward)
         found[name] = problems
     return found
 
 
 def prompts_of(
-    problem: Problem, ranked: Mapping[str, Sequence[str]] | None, traces: Mapping[str, Trace], config: EvaluateConfig
+    problem: Problem, ranked: Mapping[str, Sequence[Trace]] | None, config: EvaluateConfig
 ) -> list[tuple[Context, int]]:
     """The contexts a problem is asked with, and how many samples each gets.
 
     A problem for which retrieval found nothing good enough is asked without a trace; one with fewer than top-k
-    analogies with those it has. Raises InputError if an analogy is not among the traces.
+    analogies with those it has.
     """
-    ids = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
-    if not ids:
+    chosen = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
+    if not chosen:
         return [((0, []), config.samples)]
-    missing = [key for key in ids if key not in traces]
-    if missing:
-        raise InputError(f"{config.traces}: no trace {missing[0]}, which {config.analogies} names for {problem.id}")
-    chosen = [traces[key] for key in ids]
     if config.contexts == "together":
         return [((0, chosen), config.samples)]
     alone: list[Context] = [(rank, [trace]) for rank, trace in enumerate(chosen, start=1)]
@@ -204,9 +206,7 @@ def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> lis
             else:
                 policy = policy or _Policy(config, plan)
                 rows = policy.sample(chunk)
-                aside = work.scratch / "writing.parquet"
-                write_rollouts(rows, aside)
-                aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
+                write_rollouts(work.scratch / f"chunk-{number:06d}.parquet", rows)
                 progress.advance(len(rows))
             prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
             work.ledger.add(
@@ -238,8 +238,6 @@ class _Policy:
 
     def sample(self, chunk: Sequence[Prompt]) -> list[Rollout]:
         """Rollouts of a chunk of prompts: every prompt has a seed of its own, so chunks and batches change nothing."""
-        from rarft.rewards.problems import verify_problems  # sympy: keeps --help quick
-
         config = self.config
         groups = self.engine.sample(
             [self._ids(prompt) for prompt in chunk],
@@ -294,10 +292,8 @@ def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) 
     """
     if not seen:
         return {"status": "unchecked", "checked": 0, "overlapping": 0, "ngram": n}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "benchmark.jsonl"
-        write_jsonl(file, problems)
-        grams = Decontaminator([str(file)], n, stock_phrase=STOCK_PHRASE)
+    grams = Decontaminator(n, STOCK_PHRASE)
+    grams.add("benchmark", (problem.question for problem in problems))
     hits = sum(grams.find(text) is not None for text in seen)
     return {"status": "overlap" if hits else "clean", "checked": len(seen), "overlapping": hits, "ngram": n}
 

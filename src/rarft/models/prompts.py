@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from rarft.core.config import Config
+from rarft.core.config import Config, Count
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
 
@@ -19,7 +19,7 @@ BOXED = "Reason step by step, and put the final answer in \\boxed{}."
 
 
 class PromptConfig(Config):
-    max_trace_tokens: int = 2048
+    max_trace_tokens: Count = 2048
     """Most tokens of one demonstration's solution; a longer one is cut at the last step that fits."""
     order: Literal["best-last", "best-first"] = "best-last"
     """Order of several demonstrations: best-last puts the highest-ranked one next to the problem."""

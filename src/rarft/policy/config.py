@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rarft.core.config import Config, Input, NotInResult
+from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
 
@@ -70,7 +70,7 @@ class TrainConfig(Config):
     """Optimiser steps; by default as many as `epochs` takes."""
     epochs: float = Field(1.0, gt=0, le=1e6)
     """Passes over the problems, where `steps` is not given."""
-    learning_rate: float = Field(1e-6, ge=0, le=1)
+    learning_rate: float = Field(1e-6, ge=0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls after warm-up."""
@@ -82,7 +82,7 @@ class TrainConfig(Config):
     """Low-rank adapters."""
     trl: dict[str, Any] = {}
     """Any other option of TRL's GRPOConfig, RLOOConfig or SFTConfig."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Seed = 0
     """Seed of every random choice."""
 
     # The machine

@@ -5,9 +5,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from rarft.core.append_log import AppendLog
 from rarft.core.errors import InputError
 from rarft.core.progress import Progress
-from rarft.llm.answers import AppendLog
 from rarft.relevance.candidates import Pair
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,6 @@ def standalone(svg: str) -> str:
 
 def hash_text(text: str) -> int:
     """A number that depends on the text alone (`hash` changes from run to run)."""
-    import zlib
-
     return zlib.crc32(text.encode())
 
 

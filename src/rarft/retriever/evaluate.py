@@ -14,15 +14,15 @@ from typing import Any, Literal
 import numpy as np
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Config, Input
+from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
 from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_identical
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
 from rarft.retriever.metrics import METRICS, score_rankings
-from rarft.retriever.similar import near_identical
 from rarft.retriever.train import fingerprint
 
 DEPTH = 100
@@ -54,7 +54,7 @@ class EvaluateRetrieverConfig(Config):
     """Leave out traces whose problem is near-identical to the query's."""
     baselines: bool = True
     """Measure BM25, the untuned base model and random too."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random ranking and of the bootstrap."""
 
 

@@ -31,7 +31,7 @@ class Item:
 
     question: str
     solution: str
-    answer: str
+    answer: str | None
     structure: str
     place: str
     tellings: tuple[str, ...]
@@ -46,7 +46,7 @@ class Item:
 
     def trace(self, item_id: str) -> Trace:
         """The problem as a worked example."""
-        return Trace(item_id, self.question, self.solution, self.answer or None, self.kind, "testbed", self.tags())
+        return Trace(item_id, self.question, self.solution, self.answer, self.kind, "testbed", self.tags())
 
     def tags(self) -> dict[str, Any]:
         """The columns beside those that every problem has."""
@@ -102,9 +102,7 @@ def deal_tellings(
     return dealt
 
 
-def fill(
-    part: str, count: int, dealt: Split, make: Callable[[str, str, random.Random], Item], seed: int
-) -> list[Item]:
+def fill(part: str, count: int, dealt: Split, make: Callable[[str, str, random.Random], Item], seed: int) -> list[Item]:
     """`count` items of one part, evenly over its structures and over its places.
 
     Args:

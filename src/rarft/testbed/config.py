@@ -4,19 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rarft.core.config import Config
+from rarft.core.config import Config, Count, Seed, Share, Size
 
 
 class PolicyInitConfig(Config):
     """Shape of the initial policy."""
 
-    hidden: int = 192
+    hidden: Count = 192
     """Width of the residual stream."""
-    layers: int = 4
+    layers: Count = 4
     """Transformer blocks."""
-    heads: int = 3
+    heads: Count = 3
     """Attention heads."""
-    context: int = 512
+    context: Count = 512
     """Longest sequence, in tokens; a token is a word, a number or a mark."""
 
 
@@ -28,40 +28,40 @@ class TestbedConfig(Config):
     domain: Literal["word-problems", "house-rules", "library"] = "word-problems"
     """word-problems: for a policy with random weights; house-rules, library: for a pretrained one, of which only n-train,
     n-eval, n-corpus and seed are options."""
-    n_structures: int = 16
+    n_structures: Count = 16
     """Structures: sequences of operations, drawn from the 4^depth there are."""
-    n_surfaces: int = 24
+    n_surfaces: Count = 24
     """Surfaces that problems are told in: a quarter for the warm-up, a third for evaluation, the others for RL. The
     corpus adds one of its own for each theme of RL and evaluation."""
     depth: Annotated[int, Field(ge=1, le=4)] = 2
     """Operations per problem, 1 to 4."""
-    distractors: int = 0
+    distractors: Size = 0
     """Sentences per problem with a number that plays no part."""
     split: Literal["surface", "structure", "both"] = "surface"
     """What evaluation has that warm-up and RL have not: new surfaces, new structures (a quarter of all), or both."""
     difficulty: Literal["easy", "medium", "hard"] = "easy"
     """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
-    n_warmup: int = 2400
+    n_warmup: Size = 2400
     """Warm-up word problems."""
-    n_drills: int = 6400
+    n_drills: Size = 6400
     """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
-    n_garbled: int = 4000
+    n_garbled: Size = 4000
     """Warm-up stories in made-up words, each after a worked example."""
-    garbled_same: float = 0.6
+    garbled_same: Share = 0.6
     """Share of those examples that have the story's structure: how far the policy trusts examples before RL."""
-    drill_sums: int = 6
+    drill_sums: Count = 6
     """Sums per exercise."""
-    n_train: int = 640
+    n_train: Count = 640
     """RL problems."""
-    n_eval: int = 200
+    n_eval: Count = 200
     """Evaluation problems."""
-    n_corpus: int = 432
+    n_corpus: Count = 432
     """Corpus traces."""
-    warmup_unrelated: float = 0.25
+    warmup_unrelated: Share = 0.25
     """Share of warm-up problems shown with a demonstration of another structure."""
-    warmup_same: float = 0.15
+    warmup_same: Share = 0.15
     """Share of warm-up problems shown with a demonstration of the same structure; the rest have none."""
     policy: PolicyInitConfig = PolicyInitConfig()
     """The initial policy."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""

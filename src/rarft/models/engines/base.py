@@ -1,8 +1,8 @@
 """What an engine is: prompts as token ids in, sampled completions or log-probs out.
 
 Prompts are made by `rarft.models.prompts` alone and go in as token ids, so that every engine sees the same prompt to
-the token. `transformers` runs in this process (transformers.py). An engine of one's own is a class named as
-`module:Class`, made as `Class(model, config)`. Left out: chat, images, streaming.
+the token. `open_engine`, beside this file, makes one. An engine of one's own is a class named as
+`module:Class`, made as `Class(model, options)`. Left out: chat, images, streaming.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from rarft.core.config import Config, NotInResult
-from rarft.core.doors import load_class
-from rarft.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,20 +95,3 @@ class EngineOptions:
     """Completions sampled at once, in this process."""
     batch_tokens: int = 16384
     """Most tokens scored at once, in this process."""
-
-
-def open_engine(engine: str, model: str, options: EngineOptions | None = None) -> Engine:
-    """The engine that `--engine` names, with `model` loaded.
-
-    Raises:
-        InputError: no such engine or model.
-    """
-    options = options or EngineOptions()
-    if engine in ("auto", "transformers"):
-        from rarft.models.engines.transformers import TransformersEngine  # torch: keeps --help quick
-
-        return TransformersEngine.load(model, options)
-    if ":" in engine:
-        made: Engine = load_class(engine, "engine")(model, options)
-        return made
-    raise InputError(f"--engine {engine}: no such engine; use auto, transformers, vllm, a URL or module:Class")

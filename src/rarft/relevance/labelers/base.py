@@ -16,7 +16,7 @@ has a section of that name, else as `--options.samples 8`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,10 +28,11 @@ from rarft.core.doors import load_class, load_only_class
 from rarft.core.errors import InputError
 from rarft.core.estimate import Count
 from rarft.core.stages import Work
-from rarft.models.engines.base import Engine, EngineOptions, open_engine
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import Engine, EngineOptions
 from rarft.models.prompts import PromptConfig
 from rarft.records.labels import Label
-from rarft.records.problems import Trace
+from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
 
 Write = Callable[[Label], None]
@@ -41,6 +42,9 @@ Write = Callable[[Label], None]
 class Setting:
     """What the labelers of one run share."""
 
+    problems: Sequence[Problem] = ()
+    problems_path: str = ""
+    """Where they were read from, for errors."""
     traces: Collection[Trace] = ()
     """The corpus."""
     model: str | None = None

@@ -25,8 +25,8 @@ from rarft.core.stages import Work
 from rarft.models.engines.base import EngineOptions
 from rarft.models.prompts import check_length, render_prompt
 from rarft.records.labels import Label, read_labels
-from rarft.records.problems import Problem, load_traces
-from rarft.records.same_problem import normalise
+from rarft.records.problems import Problem, load_traces, require_answers
+from rarft.records.same_problem import letters
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
@@ -50,14 +50,13 @@ class LikelihoodConfig(Config):
 class Scored(NamedTuple):
     """Gains of one pair, nats per token."""
 
-    answer: float
+    answer: float | None
     solution: float | None
 
     def score(self, target: str) -> float:
         """The gain that `target` asks for."""
-        if target == "answer" or self.solution is None:
-            return self.answer
-        return self.solution if target == "solution" else (self.answer + self.solution) / 2
+        gains = [gain for name, gain in self._asdict().items() if gain is not None and target in (name, "both")]
+        return sum(gains) / len(gains)
 
 
 class Likelihood(Labeler):
@@ -70,22 +69,26 @@ class Likelihood(Labeler):
         """As `Labeler.label`. The pairs are gone through again once the threshold is known.
 
         Raises:
-            InputError: the model can't be loaded, a prompt does not fit it, or no threshold can be chosen.
+            InputError: a problem without the gold that is asked for, the model can't be loaded, a prompt does not fit
+                it, or no threshold can be chosen.
         """
+        if self.options.target in ("answer", "both"):
+            why = f"likelihood.target {self.options.target}"
+            require_answers(self.setting.problems, self.setting.problems_path, why)
         scores = self._score_all(pairs, total, work, scratch)
         target = self.options.target
         if target == "auto":  # one target for all: gains per token of short answers and long solutions differ in scale
             target = "answer" if any(scored.solution is None for scored in scores) else "solution"
+            if target == "answer" and any(scored.answer is None for scored in scores):
+                raise InputError("likelihood: some problems have no gold solution, others no answer; give all of one")
             log(f"likelihood: scored by the {target}")
         values = [scored.score(target) for scored in scores]
         threshold, facts = _choose_threshold(pairs, values, self.options, self.setting)
         work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
         log(f"likelihood: relevant above {threshold:.4f} nats per token")
         for (problem, trace), scored, value in zip(pairs, scores, values, strict=True):
-            rationale = f"answer {scored.answer:+.4f}"
-            if scored.solution is not None:
-                rationale += f", solution {scored.solution:+.4f}"
-            write(Label(problem.id, trace.id, value > threshold, value, "likelihood", rationale + " nats per token"))
+            gains = ", ".join(f"{name} {gain:+.4f}" for name, gain in scored._asdict().items() if gain is not None)
+            write(Label(problem.id, trace.id, value > threshold, value, "likelihood", gains + " nats per token"))
 
     def _score_all(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path) -> list[Scored]:
         """Score every pair; those that an earlier run has scored are not computed again."""
@@ -105,36 +108,40 @@ class Scorer:
         self.engine = setting.open_engine(EngineOptions(dtype=config.dtype, batch_tokens=config.batch_tokens))
         self.config, self.prompt = config, setting.prompt
         solved = load_traces(setting.gold_solutions) if setting.gold_solutions else setting.traces
-        self.solutions = {normalise(trace.problem): trace.solution for trace in solved}
+        self.solutions = {letters(trace.problem): trace.solution for trace in solved}
 
     def score(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
+        """Gains `[answer, solution]` of each pair of one problem (None for what it lacks), and the tokens run."""
         engine, problem = self.engine, pairs[0].problem
-        texts = self._targets(problem)
+        targets = self._targets(problem)
+        texts = list(targets.values())
         prompts = [render_prompt(engine.tokenizer, problem.question, [], self.prompt)]
         prompts += [render_prompt(engine.tokenizer, problem.question, [pair.trace], self.prompt) for pair in pairs]
         for ids in prompts:
             check_length(ids, engine.context_length, problem.id, max(map(len, texts)))
         logps = engine.score(prompts, [texts] * len(prompts))
         base, *means = [[float(row.mean()) for row in rows] for rows in logps]
-        found: list[list[float | None]] = []
+        found = []
         for mean in means:
-            gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base, strict=True)]
-            found.append(gains if len(gains) == 2 else [*gains, None])
+            gains = {name: round(a - b, 6) for name, a, b in zip(targets, mean, base, strict=True)}
+            found.append([gains.get(name) for name in Scored._fields])
         return {"scores": found, "tokens": sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))}
 
-    def _targets(self, problem: Problem) -> list[list[int]]:
-        """Token ids of the boxed gold answer, and of the gold solution where there is one and it is asked for."""
-        texts = [f"\\boxed{{{problem.answer}}}"]
-        solution = problem.extra.get("solution") or self.solutions.get(normalise(problem.question))
+    def _targets(self, problem: Problem) -> dict[str, list[int]]:
+        """Token ids of the boxed gold `answer`, and of the gold `solution` if asked for, as far as they exist."""
+        texts = {"answer": f"\\boxed{{{problem.answer}}}"} if problem.answer is not None else {}
+        solution = problem.extra.get("solution") or self.solutions.get(letters(problem.question))
         if solution and self.config.target != "answer":
-            texts.append(str(solution).strip())
+            texts["solution"] = str(solution).strip()
         elif self.config.target in ("solution", "both"):
             raise InputError(
                 f"problem {problem.id}: likelihood.target is {self.config.target}, but it has no gold solution; "
                 "give problems a `solution` column, or use target auto or answer"
             )
-        return [list(self.engine.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        if not texts:
+            raise InputError(f"problem {problem.id}: has neither an answer nor a gold solution; likelihood needs one")
+        tokenizer = self.engine.tokenizer
+        return {name: list(tokenizer(text, add_special_tokens=False)["input_ids"]) for name, text in texts.items()}
 
 
 def _choose_threshold(

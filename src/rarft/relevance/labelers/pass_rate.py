@@ -25,6 +25,7 @@ from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
+from rarft.rewards.problems import check_problems, verify_problems
 from rarft.stats import newcombe
 
 
@@ -52,8 +53,13 @@ class PassRate(Labeler):
     options: PassRateConfig
 
     def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
-        """As `Labeler.label`. Raises InputError where the model can't be loaded, or a prompt does not fit it."""
+        """As `Labeler.label`.
+
+        Raises:
+            InputError: a problem that cannot be scored, the model can't be loaded, or a prompt does not fit it.
+        """
         config = self.options
+        check_problems(self.setting.problems, self.setting.problems_path, config.reward)
         sampler = cache(lambda: Sampler(self.setting, config))  # no model is loaded where nothing is left to do
         rows = by_problem(pairs, lambda own: sampler().count(own), scratch / "pass_rate.jsonl", "sampling", total)
         with_trace = without = n_pairs = n_problems = 0
@@ -84,8 +90,6 @@ class Sampler:
 
     def count(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         """Right samples of each pair of one problem and without a trace, and the tokens it took."""
-        from rarft.rewards.problems import verify_problems  # sympy: keeps --help quick
-
         config, engine, problem = self.config, self.engine, pairs[0].problem
         contexts: list[Trace | None] = [None, *(pair.trace for pair in pairs)]
         prompts = [

@@ -69,18 +69,14 @@ def generate(config: TestbedConfig) -> dict[str, list[Item]]:
     return made
 
 
-def make_item(
-    situation: str, place: str, role: str, tellings: Sequence[str], rule: Rule, rng: random.Random
-) -> Item:
+def make_item(situation: str, place: str, role: str, tellings: Sequence[str], rule: Rule, rng: random.Random) -> Item:
     """Tell one problem: an opening of the place, a telling of the situation, and what is asked."""
     openings = PLACES[place][:2] if role == "corpus" else PLACES[place][2:]
     telling, n = rng.choice(tellings), rng.choice(NUMBERS)
     told = telling.format(n=n, who=rng.choice(GUESTS))
     question = " ".join([rng.choice(openings), told, QUESTION])
     columns = {"number": n, "rule": str(rule)}
-    return Item(
-        question, rule.solution(n), str(rule.answer(n)), situation, place, (telling,), "house-rules", columns
-    )
+    return Item(question, rule.solution(n), str(rule.answer(n)), situation, place, (telling,), "house-rules", columns)
 
 
 def under(item: Item, rules: Mapping[str, Rule]) -> Item:

@@ -4,7 +4,6 @@
 its own. Tellings of one situation differ in their words as far as plain English lets them.
 """
 
-# ruff: noqa: E501  (a telling a line)
 from rarft.testbed.cases import read_blocks
 
 SITUATIONS: dict[str, tuple[str, ...]] = read_blocks("""

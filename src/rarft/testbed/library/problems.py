@@ -140,8 +140,9 @@ def make_item(
         "argument": argument,
         "k": k if first.with_k else None,
     }
-    question = " ".join([rng.choice(openings[:2] if role == "corpus" else openings[2:]), told[0].upper() + told[1:], ask])
-    return Item(question, "", "", use, place, chosen, "library", columns)
+    opening = rng.choice(openings[:2] if role == "corpus" else openings[2:])
+    question = f"{opening} {told[0].upper()}{told[1:]} {ask}"
+    return Item(question, "", None, use, place, chosen, "library", columns)
 
 
 def in_house(item: Item, house: House) -> Item:
@@ -152,7 +153,6 @@ def in_house(item: Item, house: House) -> Item:
     for name in names:
         call = f"{name}({call})" if k is None else f"{name}({call}, {k})"
     solution = (
-        f"```python\nfrom {MODULE} import {', '.join(names)}\n\n"
-        f"def {ENTRY_POINT}({argument}):\n    return {call}\n```"
+        f"```python\nfrom {MODULE} import {', '.join(names)}\n\ndef {ENTRY_POINT}({argument}):\n    return {call}\n```"
     )
     return replace(item, solution=solution, columns={**item.columns, "modules": {MODULE: house.source}})
