@@ -8,12 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from rarft.records.same_problem import near_identical
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.records.problems import load_problems, load_traces
 from rarft.relevance.candidates import CandidateConfig, Candidates
-from rarft.retriever.similar import near_identical
 from rarft.testbed.config import TestbedConfig
 from rarft.testbed.house_rules.places import GUESTS, PLACES, QUESTION
 from rarft.testbed.house_rules.problems import generate, guesses
@@ -23,8 +23,8 @@ from rarft.testbed.leaks import find_leaks, lexical_recall
 from rarft.testbed.testbed import make_testbed
 
 CONFIG = TestbedConfig(domain="house-rules", seed=5)
-NUMBER_WORDS = set(
-    "zero one two three four five six seven eight nine ten eleven twelve dozen twenty thirty hundred once twice".split()
+NUMBER_WORDS = re.compile(
+    r"\b(zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozen|once|twice)\b|\d", re.I
 )
 
 
@@ -44,7 +44,7 @@ def test_there_is_enough_to_tell_and_nothing_is_told_twice():
 
 def test_the_only_number_of_a_question_is_the_one_that_the_rule_is_about(made):
     texts = [text for of in (SITUATIONS, PLACES) for several in of.values() for text in several]
-    assert not [t for t in texts if NUMBER_WORDS & set(re.findall("[a-z]+", t.lower())) or re.search(r"\d", t)]
+    assert not [t for t in texts if NUMBER_WORDS.search(t)]
     assert all(t.count("{n}") == 1 for several in SITUATIONS.values() for t in several)
     for item in (i for items in made.values() for i in items):
         assert re.findall(r"\d+", item.question) == [str(item.columns["number"])]
@@ -144,7 +144,13 @@ def test_neither_looks_nor_numbers_lead_to_the_answer(made):
 def test_files_are_what_other_stages_read(tmp_path: Path):
     small = CONFIG.model_copy(update={"n_train": 60, "n_eval": 40, "n_corpus": 402})
     folder = make_testbed(small, tmp_path / "one")
-    for part, count in (("train", 60), ("eval", 40), ("eval-seen", 40), ("swapped/eval", 40), ("swapped/eval-seen", 40)):
+    for part, count in (
+        ("train", 60),
+        ("eval", 40),
+        ("eval-seen", 40),
+        ("swapped/eval", 40),
+        ("swapped/eval-seen", 40),
+    ):
         problems, traces = load_problems(str(folder / part)), load_traces(str(folder / part))
         assert len(problems) == count and [p.id for p in problems] == [t.id for t in traces]
         assert [p.question for p in problems] == [t.problem for t in traces]
@@ -161,7 +167,7 @@ def test_files_are_what_other_stages_read(tmp_path: Path):
     ("changes", "message"),
     [
         ({"depth": 3}, "depth is an option of the word problems"),
-        ({"n_corpus": 90_000}, "different problems were found"),
+        ({"n_corpus": 20_000}, "different problems were found"),
         ({"n_corpus": 20}, "n-corpus is 20"),
         ({"n_train": 5}, "n-train is 5"),
     ],

@@ -3,8 +3,8 @@
 A *structure* is what a problem is about (a situation, a use of functions), a *place* where it happens. The corpus tells
 a structure at one half of the places, and problems ask about it at the other half: a precedent never shares the place
 of the problem, and what shares its place is always about something else. The tellings of a structure are dealt out to
-*roles* (corpus, training, evaluation), so no two roles share a sentence. A third of the structures is *unseen*: training
-has none of them, the corpus tells them all.
+*roles* (corpus, training, evaluation), so no two roles share a sentence. A third of the structures is *unseen*: the
+corpus tells them, training does not.
 """
 
 import random

@@ -96,7 +96,7 @@ def guesses(made: Mapping[str, Sequence[Item]]) -> dict[str, dict[str, float]]:
       what the choice of rules and numbers can give away.
     """
     answers = Counter(item.answer for item in made["train"])
-    by_number: dict[int, Counter[str]] = defaultdict(Counter)
+    by_number: dict[int, Counter[str | None]] = defaultdict(Counter)
     rules = {item.structure: Rule.parse(item.columns["rule"]) for item in made["train"]}
     for item in made["train"]:
         by_number[item.columns["number"]][item.answer] += 1

@@ -1,16 +1,16 @@
 """The library's tasks: in plain English, solved by one call or two, which nobody can know who has not seen them.
 
-"Skeins of wool, indigo and rust, hang over the weaver's loom. Day by day the shawls were counted, and the weaver wants to
-set the reserve aside. Write solve(shawls) with the hedgerow library." How much the house sets aside is its custom, and
-what the function is called says nothing. But the baker's solved task shows the call:
+"Skeins of wool, indigo and rust, hang over the weaver's loom. Day by day the shawls were counted, and the weaver wants
+to set the reserve aside. Write solve(shawls) with the hedgerow library." How much the house sets aside is its custom,
+and what the function is called says nothing. But the baker's solved task shows the call:
 
     from hedgerow import tansy
 
     def solve(loaves):
         return tansy(loaves)
 
-A problem has what `--reward code` needs (`tests` with literal values, `entry_point`, and the library as `modules`) and no
-`answer`. Left out: state, errors, classes.
+A problem has what `--reward code` needs (`tests` with literal values, `entry_point`, and the library as `modules`) and
+no `answer`. Left out: state, errors, classes.
 """
 
 import random
