@@ -61,6 +61,20 @@ def test_the_last_block_of_python_is_the_program(text, program):
     assert last_program(text) == program
 
 
+@pytest.mark.parametrize(
+    "piece", ["`", "``` ", "```\n", "```python\n", " ", "\t\n", "``` \t", " x\n", "```x", "\r", "\n "]
+)
+def test_taking_out_the_program_is_linear(piece):
+    took = []
+    for size in (20_000, 200_000):
+        started = time.process_time()
+        for start in ("```", "```python", ""):
+            for end in ("`", "\n```", ""):
+                last_program(f"{start}{piece * (size // len(piece))}{end}")
+        took.append(time.process_time() - started)
+    assert took[1] < 40 * took[0] + 0.1
+
+
 # What the tests may do
 
 
@@ -202,10 +216,10 @@ def test_what_random_gives_and_the_order_of_sets_do_not_change_a_verdict():
         ({"tests": "assert f(1) == 2"}, None),
         ({"tests": ["assert f(1) == 2"]}, None),
         ({"tests": "def check(c): assert c(1)", "entry_point": "f"}, None),
-        ({}, "the problem has no `tests`"),
-        ({"tests": None}, "the problem has no `tests`"),
-        ({"tests": " "}, "the problem has no `tests`"),
-        ({"tests": []}, "the problem has no `tests`"),
+        ({}, "it has no `tests`"),
+        ({"tests": None}, "it has no `tests`"),
+        ({"tests": " "}, "it has no `tests`"),
+        ({"tests": []}, "it has no `tests`"),
         ({"tests": "assert f(1) ="}, "are not Python: invalid syntax"),
         ({"tests": "assert 1 == 1"}, "ask nothing of the program"),
         ({"tests": "def check(c): assert c(1)"}, "ask nothing of the program"),
@@ -301,30 +315,22 @@ def test_a_program_reaches_nothing(expression, outcome):
 
 
 @needs_sandbox
-def test_sandboxes_end_with_the_process_that_uses_them(tmp_path):
+def test_sandboxes_end_with_the_process_that_uses_them():
     script = textwrap.dedent(
         """
-        import os, sys, threading, time
         from rarft.rewards import verify
-        from rarft.rewards.pool import shared_pool
-        rows = ["def f(x): return 1", "def f(x):\\n    while True: pass"]
-        verify([""], rows[:1], name="code", extras=[{"tests": "assert f(1) == 1"}])
-        threading.Thread(
-            target=verify, args=([""], rows[1:]), daemon=True,
-            kwargs={"name": "code", "extras": [{"tests": "assert f(1) == 1"}], "timeout": 600.0},
-        ).start()
-        time.sleep(0.5)
-        print("ready", flush=True)
-        time.sleep(600)
+        programs = [f"def f(x):\\n    while True: pass\\n# {i}" for i in range(99)]
+        verify([""] * 99, programs, name="code", extras=[{"tests": "assert f(1) == 1"}] * 99, timeout=4.0)
         """
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    family = descendants(process.pid)
-    assert len(family) >= 6  # a worker or two, and for each two sandboxes of two processes
+    process = subprocess.Popen([sys.executable, "-c", script])
+    family: set[int] = set()
+    while len(family) < 7 and process.poll() is None:  # a worker, two sandboxes of two processes, a fork in each
+        time.sleep(0.05)
+        family = descendants(process.pid)
     process.kill()
     process.wait()
-    assert gone(family, 10.0)
+    assert len(family) >= 7 and gone(family, 60.0)
 
 
 @needs_sandbox

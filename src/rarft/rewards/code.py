@@ -23,7 +23,7 @@ from rarft.rewards.extract import TAIL
 from rarft.rewards.pool import GRACE
 from rarft.rewards.sandbox import Court, OutOfTime, refusal
 
-_FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(`{3,})([^\n`]*)$", re.MULTILINE)
 _PYTHON = ("", "python", "python3", "py")
 
 
@@ -95,9 +95,10 @@ def case_of(extra: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(tests, (list, tuple)):
         tests = "\n".join(map(str, tests))
     if not isinstance(tests, str) or not tests.strip():
-        raise ValueError("the problem has no `tests`; give it a column of Python asserts")
+        raise ValueError("it has no `tests`, a column of Python asserts")
     if isinstance(modules, str):
         modules = json.loads(modules)
+    modules = {name: source for name, source in modules.items() if source}  # Parquet fills in the others with None
     entry_point = extra.get("entry_point") or None
     names, imports, check = _outside_names(tests, entry_point)
     return {"tests": tests, "names": names, "imports": imports, "check": check, "modules": modules}
@@ -110,7 +111,7 @@ def _outside_names(tests: str, entry_point: str | None) -> tuple[list[str], list
     try:
         table = symtable.symtable(tests, "<tests>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"the problem's `tests` are not Python: {error}") from None
+        raise ValueError(f"its `tests` are not Python: {error}") from None
     symbols = [symbol for symbol in _all_symbols(table) if symbol.is_global()]
     own = {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
     used = {symbol.get_name() for symbol in symbols if symbol.is_referenced()}
@@ -122,7 +123,7 @@ def _outside_names(tests: str, entry_point: str | None) -> tuple[list[str], list
     elif not names and len(free) == 1:  # a function called `sum`
         names = free
     if not names:
-        raise ValueError("the problem's `tests` ask nothing of the program; name its function in `entry_point`")
+        raise ValueError("its `tests` ask nothing of the program; name its function in `entry_point`")
     return sorted(names), sorted((free & sys.stdlib_module_names) - names), check
 
 

@@ -451,5 +451,5 @@ NAMES = (
     "mallow", "medick", "melilot", "mugwort", "nettle", "orache", "oxlip", "pimpernel", "plantain", "primrose",
     "privet", "ragwort", "rampion", "rowan", "samphire", "sanicle", "scabious", "sedge", "skullcap", "sloe",
     "soapwort", "sorrel", "speedwell", "spindle", "sundew", "tamarisk", "tansy", "teasel", "thistle", "toadflax",
-    "tormentil", "trefoil", "valerian", "vetch", "willow", "woad", "woodruff", "wormwood", "yarrow",
+    "tormentil", "trefoil", "valerian", "vetch", "woad", "woodruff", "wormwood", "yarrow",
 )  # fmt: skip
