@@ -1,4 +1,4 @@
-"""The engine in this process: transformers, with a group's prompt computed once (`generation.py`, `prefix.py`)."""
+"""The engine in this process: transformers, with a group's prompt computed once (`generation.py`, `packing.py`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
 from rarft.models.generation import generate
 from rarft.models.loading import context_length, load_policy
-from rarft.models.prefix import base_model, score
+from rarft.models.packing import base_model, score
 
 CPU_WORK, GPU_WORK = 2e12, 2e15
 """Floating-point operations of a few seconds, for `call_tokens`."""
