@@ -73,7 +73,7 @@ def _add(engine: Any, request: dict[str, Any], asked: dict[str, dict[str, Any]],
     params = SamplingParams(**request["params"], detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY)
     try:
         engine.add_request(request["id"], {"type": "token", "prompt_token_ids": request["prompt"]}, params)
-    except ValueError as error:
+    except Exception as error:  # vLLM's errors of validation have no base of their own
         _tell(answers, {"id": request["id"], "error": _first_line(error)})
         return
     asked[request["id"]] = request
