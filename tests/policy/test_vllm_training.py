@@ -40,7 +40,8 @@ def config(tmp_path: Path, model: str, **options: Any) -> TrainConfig:
     values = {
         "problems": data, "traces": data, "analogies": data, "model": model, "prompt": {"instruction": ""},
         "reward": "tests.policy.rewards:Capitals", "num_generations": 4, "prompts_per_step": 2, "micro_batch": 8,
-        "steps": 4, "learning_rate": 1e-2, "max_new_tokens": 12, "eval_problems": data, "eval_limit": 2, "eval_every": 2,
+        "steps": 4, "learning_rate": 1e-2, "max_new_tokens": 12,
+        "eval_problems": data, "eval_limit": 2, "eval_every": 2,
     }  # fmt: skip
     return TrainConfig.parse({**values, **options}, "test")
 

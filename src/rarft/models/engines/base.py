@@ -185,9 +185,10 @@ class Metered:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def throughput(self) -> dict[str, Any]:
-        """For the manifest: tokens per second of the time in which a call was running, in this run of the stage."""
+        """For the manifest: seconds in which a call was running, in this run of the stage, and tokens per second."""
         rates = {"in": self.tokens_in, "out": self.tokens_out}
-        return {"tokens_per_second": {way: round(n / max(self.seconds, 1e-9), 1) for way, n in rates.items()}}
+        per_second = {way: round(n / max(self.seconds, 1e-9), 1) for way, n in rates.items()}
+        return {"engine_seconds": round(self.seconds, 3), "tokens_per_second": per_second}
 
     def close(self) -> None:
         """As `Engine.close`."""
