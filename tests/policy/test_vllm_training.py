@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,11 @@ def model(tmp_path: Path) -> str:
 
 
 @pytest.fixture(autouse=True)
-def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small cache, and float32, of which vLLM by itself makes bfloat16."""
+    import vllm
+
+    monkeypatch.setattr("trl.generation.vllm_generation.LLM", partial(vllm.LLM, dtype="float32"))
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "ERROR")
 

@@ -87,7 +87,7 @@ class ServerEngine:
 
     def close(self) -> None:
         """End the connections."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def _ask(self, requests: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -150,8 +150,9 @@ def engine_arguments(model: str, options: EngineOptions) -> dict[str, Any]:
     for name in options.vllm:
         if name in NOT_FOR_VLLM:
             raise InputError(f"vllm.{name}: is set by {NOT_FOR_VLLM[name]}")
-    load_config(model)
-    return {"load_format": "safetensors", **options.vllm, "model": model, "dtype": options.dtype}
+    own = str(getattr(load_config(model), "dtype", None) or "auto").removeprefix("torch.")
+    dtype = own if options.dtype == "auto" else options.dtype  # vLLM's auto makes bfloat16 of float32
+    return {"load_format": "safetensors", **options.vllm, "model": model, "dtype": dtype}
 
 
 def _devices(arguments: dict[str, Any]) -> Iterable[dict[str, str]]:
