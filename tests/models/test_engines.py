@@ -215,4 +215,3 @@ def test_vllm_is_not_for_every_model(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").touch()
     with pytest.raises(InputError, match="a GGUF file, which --engine vllm does not read"):
         engine_arguments(str(tmp_path / "a.gguf"), EngineOptions())
-

@@ -109,14 +109,14 @@ def p_value(tokens: Sequence[int], probs: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["transformers", "vllm"])
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.0, 0.8), (1.3, 0.9)])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.8, 1.0), (1.0, 0.8), (0.8, 0.9)])
 def test_first_tokens_have_the_exact_distribution(
     both: tuple[Metered, Metered], which: int, temperature: float, top_p: float
 ) -> None:
     prompt = list(both[0].tokenizer("My favourite word is")["input_ids"])
-    drawn = both[which].sample([prompt] * 8, [250] * 8, list(range(8)), Sampling(1, temperature, top_p))
+    drawn = both[which].sample([prompt] * 8, [500] * 8, list(range(8)), Sampling(1, temperature, top_p))
     tokens = [sample.token_ids[0] for group in drawn for sample in group]
-    assert len(tokens) == 2000
+    assert len(tokens) == 4000
     assert p_value(tokens, exact(both[0], prompt, temperature, top_p)) > 1e-4
     assert p_value(tokens, exact(both[0], prompt, 1.1 * temperature, top_p)) < 1e-4  # the test would notice
     if top_p < 1:
@@ -159,10 +159,11 @@ def test_a_text_too_long_is_told(both: tuple[Metered, Metered]) -> None:
     assert len(vllm.sample([[5] * 9], [1], [0], Sampling(4))[0]) == 1  # the engine lives on
 
 
-def test_what_does_not_fit_or_is_no_option_is_one_line(tmp_path: Path) -> None:
-    tiny = tiny_model(tmp_path / "tiny", max_position_embeddings=65536)
-    with pytest.raises(StageError, match=r"does not fit: it wants 0.0 GiB of weights and 0.09 GiB of cache") as told:
-        open_engine("vllm", tiny, EngineOptions(vllm={"enforce_eager": True, "kv_cache_memory_bytes": 2**20}))
+def test_what_does_not_fit_or_is_no_option_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = tiny_model(tmp_path / "tiny", max_position_embeddings=2**20, num_key_value_heads=2)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    with pytest.raises(StageError, match=r"does not fit: it wants 0.0 GiB of weights and 1.50 GiB of cache") as told:
+        open_engine("vllm", tiny, EngineOptions(vllm={"enforce_eager": True}))
     assert "\n" not in str(told.value)
     with pytest.raises(InputError, match=r"has no such argument.*nonsense"):
         open_engine("vllm", tiny, EngineOptions(vllm={"nonsense": 1}))

@@ -117,7 +117,8 @@ def test_colocated(tmp_path: Path, model: str, compared: Any, rank: int) -> None
 
 
 def test_with_a_server(tmp_path: Path, model: str, compared: Any) -> None:
-    with vllm_server(model, tmp_path / "log", "--logprobs-mode", "processed_logprobs") as url:
+    extension = ["--worker-extension-cls", "rarft.policy.trl.vllm_worker.Reload"]
+    with vllm_server(model, tmp_path / "log", "--logprobs-mode", "processed_logprobs", *extension) as url:
         job = config(tmp_path, model, vllm="server", trl={"vllm_server_base_url": url})
         check(compared(job, tmp_path / "out", served), tmp_path / "out", job.steps or 0)
 

@@ -28,7 +28,7 @@ from rarft.core.errors import InputError, StageError
 from rarft.core.processes import ended, start_child
 from rarft.core.progress import log
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
-from rarft.models.loading import load_config, load_tokenizer
+from rarft.models.loading import context_length, load_config, load_tokenizer
 
 SEEDS = 2**20
 """vLLM gives sample s of a prompt the seed + s: seeds of prompts lie that far apart."""
@@ -150,9 +150,15 @@ def engine_arguments(model: str, options: EngineOptions) -> dict[str, Any]:
     for name in options.vllm:
         if name in NOT_FOR_VLLM:
             raise InputError(f"vllm.{name}: is set by {NOT_FOR_VLLM[name]}")
-    own = str(getattr(load_config(model), "dtype", None) or "auto").removeprefix("torch.")
+    config = load_config(model)
+    own = str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")
     dtype = own if options.dtype == "auto" else options.dtype  # vLLM's auto makes bfloat16 of float32
-    return {"load_format": "safetensors", **options.vllm, "model": model, "dtype": dtype}
+    given = {"load_format": "safetensors", **options.vllm, "model": model, "dtype": dtype}
+    if torch.cuda.is_available():
+        return given
+    # a seeded request whose prompt comes in chunks ends vLLM 0.31's CPU backend ("CPU Generator does not use offset")
+    longest = given.get("max_model_len") or context_length(config) or 0
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, longest), **given}
 
 
 def _devices(arguments: dict[str, Any]) -> Iterable[dict[str, str]]:

@@ -115,7 +115,7 @@ def memory_wanted(arguments: dict[str, Any]) -> str:
     """What the model takes, in words: its weights as they are stored, and the cache of one full context."""
     config = load_config(arguments["model"]).get_text_config()
     weights = sum(path.stat().st_size for path in Path(arguments["model"]).glob("*.safetensors"))
-    size = 4 if "float32" in (arguments["dtype"], str(config.dtype).removeprefix("torch.")) else 2
+    size = 4 if arguments["dtype"] == "float32" else 2
     heads = config.num_attention_heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     tokens = arguments.get("max_model_len") or config.max_position_embeddings

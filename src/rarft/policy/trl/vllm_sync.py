@@ -1,10 +1,12 @@
 """The policy's weights into vLLM, where TRL's own ways need CUDA: both go through vLLM's `reload_weights`.
 
 TRL writes tensors into a colocated engine with the model's `load_weights`. vLLM's CPU backend repacks weights once they
-are loaded, after which that fails; `reload_weights` undoes the packing layer by layer, loads, and packs again. To a
-server TRL sends tensors by NCCL. Without CUDA the policy is written to a folder, and `vllm serve` reads it:
+are loaded, after which that fails; `reload_weights` undoes the packing layer by layer, loads, and packs again, all but
+an output layer that is tied to the embedding (`vllm_worker.py`). To a server TRL sends tensors by NCCL. Without CUDA
+the policy is written to a folder, and the server reads it:
 
-    VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode processed_logprobs
+    VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode processed_logprobs \\
+        --worker-extension-cls rarft.policy.trl.vllm_worker.Reload
 
 Left out: servers on another machine without CUDA.
 """
@@ -27,6 +29,7 @@ from trl.generation.vllm_client import VLLMClient
 from trl.generation.vllm_generation import VLLMGeneration
 
 from rarft.core.errors import StageError
+from rarft.policy.trl.vllm_worker import Reload, pack_heads
 
 Named = Iterable[tuple[str, Tensor]]
 
@@ -56,6 +59,7 @@ class Reloading(VLLMGeneration):
         # vLLM keeps a layer's tensors until it has them all; those of a merged adapter change under its hands
         weights = ((name, weight.clone()) for name, weight in self._iter_named_params())
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        self.llm.apply_model(pack_heads)
         self.llm.reset_prefix_cache()
 
 
@@ -70,8 +74,10 @@ class FileClient(VLLMClient):
     def update_named_params(self, metadata: Any, named_params: Named) -> None:
         """Write the weights and have the server read them."""
         save_file({name: weight.contiguous() for name, weight in named_params}, self.folder / "model.safetensors")
-        body = {"method": "reload_weights", "kwargs": {"weights_path": str(self.folder)}}
+        body = {"method": "reload_policy", "kwargs": {"path": str(self.folder)}}
         answer = self.session.post(f"{self.base_url}/collective_rpc", json=body)
-        if answer.status_code == 404:
-            raise StageError(f"{self.base_url}: takes no weights; start it with VLLM_SERVER_DEV_MODE=1")
-        answer.raise_for_status()
+        if answer.status_code != 200:
+            raise StageError(
+                f"{self.base_url}: takes no weights ({answer.status_code}); start it with VLLM_SERVER_DEV_MODE=1 and "
+                f"--worker-extension-cls {Reload.__module__}.{Reload.__name__}"
+            )
