@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from policy.tiny import write_problems
-from vllm_models import needs_vllm, tiny_model, vllm_server
+from vllm_models import needs_vllm, real_models, tiny_model, vllm_server
 
 from rarft.core.stages import Work
 from rarft.models.packing import completion_logps
@@ -114,6 +114,17 @@ def check(found: list[tuple[torch.Tensor, torch.Tensor]], output: Path, steps: i
 def test_colocated(tmp_path: Path, model: str, compared: Any, rank: int) -> None:
     job = config(tmp_path, model, vllm="colocate", lora={"rank": rank}, trl={"vllm_max_model_length": 256})
     check(compared(job, tmp_path / "out", colocated), tmp_path / "out", job.steps or 0)
+
+
+def test_colocated_with_a_pretrained_model(tmp_path: Path, compared: Any) -> None:
+    model = real_models(tmp_path / "smollm2")[0]
+    options = {"micro_batch": 4, "steps": 3, "learning_rate": 1e-5, "eval_every": 0, "eval_problems": None}
+    job = config(tmp_path, model, vllm="colocate", trl={"vllm_max_model_length": 512}, **options)
+    found = compared(job, tmp_path / "out", colocated)
+    assert len(found) == 3
+    for engine, policy in found:
+        assert (engine - policy).abs().max() < WITHIN
+    assert (found[-1][1] - found[0][1]).abs().max() > 100 * WITHIN
 
 
 def test_with_a_server(tmp_path: Path, model: str, compared: Any) -> None:
