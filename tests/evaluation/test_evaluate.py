@@ -183,7 +183,7 @@ def test_a_turn_of_phrase_is_no_contamination() -> None:
         ({"analogies": "analogies.parquet"}, "give the --traces"),
         ({"contexts": "each"}, "needs --analogies"),
         ({"retrieval": True, "problems": "other.jsonl"}, "no analogy for any of the problems"),
-        ({"retrieval": True, "traces": "two.jsonl"}, "no trace t3"),
+        ({"retrieval": True, "traces": "two.jsonl"}, "trace 't3' is not in"),
         ({"max_new_tokens": 500}, "p0"),
         ({"problems": ["bench.jsonl", "bench.jsonl"]}, "second benchmark called bench"),
     ],

@@ -177,7 +177,7 @@ def test_bad_input_is_told_before_training(tmp_path: Path) -> None:
         ({"trl": {"epsilom": 0.1}}, "did you mean `epsilon`"),
         ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),
         ({"algorithm": "sft", "traces": str(tmp_path / "data" / "few.jsonl"), "retrieval": False}, "sft needs one"),
-        ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace t1, named for problem p0, is not in"),
+        ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace 't1' is not in"),
     ]
     config(tmp_path)
     (tmp_path / "data" / "few.jsonl").write_text(json.dumps({"id": "t0", "problem": "x", "solution": "y"}) + "\n")

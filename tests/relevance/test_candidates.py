@@ -11,6 +11,7 @@ import pytest
 
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem, Trace
+from rarft.records.same_problem import near_identical
 from rarft.relevance.candidates import BM25, CandidateConfig, Candidates
 
 TOPICS = ["circle radius area pi", "dice coin probability fair", "train speed distance hours", "prime divisor modulo"]
@@ -69,6 +70,28 @@ def test_the_problem_itself_and_near_identical_ones_are_never_candidates() -> No
     ]
     for weights in ({"uniform": 1}, {"uniform": 0, "bm25": 1}):
         assert {t for _, t in pairs([problem], traces, per_problem=5, **weights)} == {"far", "other"}
+
+
+def test_no_candidate_is_what_the_guard_would_block() -> None:
+    """On random statements, many of them one template with other numbers and names, or retold in another order."""
+    rng = random.Random(3)
+
+    def statement() -> str:
+        a, b, c = (rng.choice(["3", "5", "12", "four"]) for _ in range(3))
+        name, thing = rng.choice(["Tom", "Ann", "Raj"]), rng.choice(["apples", "coins"])
+        parts = [f"{name} has {a} {thing}.", f"A friend of {name} brings {b} {thing} in a bag.", f"Then {c} are lost."]
+        rng.shuffle(parts)
+        return " ".join([*parts[: rng.randrange(1, 4)], f"How many {thing} does {name} have?"])
+
+    problems = [Problem(f"p{i}", statement(), "1") for i in range(40)]
+    traces = [Trace(f"t{i}", statement(), "s") for i in range(60)]
+    blocked = {(p.id, t.id) for p in problems for t in traces if near_identical(p.question, t.problem)}
+    assert 300 < len(blocked) < 2300
+    for config in ({}, {"bm25": 1}, {"analogies": 1, "uniform": 0}):
+        known = {p.id: [t.id for t in traces] for p in problems}
+        made = Candidates(problems, traces, CandidateConfig(per_problem=60, **config), 0, known)
+        found = {(p.id, t.id) for p, t in made}
+        assert not found & blocked and found | blocked == {(p.id, t.id) for p in problems for t in traces}
 
 
 def test_weights_share_the_budget() -> None:

@@ -13,7 +13,6 @@ Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_di
 
 import hashlib
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -27,15 +26,15 @@ from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
-from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
+from rarft.evaluation.scores import scores
 from rarft.models.engines import open_engine
 from rarft.models.engines.base import Completion, EngineConfig, EngineOptions, Sampling
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
-from rarft.records.analogies import read_ranked
+from rarft.records.analogies import read_analogies
 from rarft.records.decontaminate import Decontaminator
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import write_jsonl
-from rarft.rewards.problems import verify_problems
+from rarft.records.rollouts import ROLLOUTS, Rollout, read_rollouts, write_rollouts
+from rarft.rewards.problems import check_problems, verify_problems
 
 ROLLOUTS_PER_CHUNK = 256
 
@@ -113,7 +112,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         raise InputError("--analogies names trace ids; give the --traces they come from too")
     if config.contexts != "together" and not config.analogies:
         raise InputError(f"--contexts {config.contexts} needs --analogies; without them there is one context only")
-    ranked = read_ranked(config.analogies) if config.analogies else None
+    ranked = read_analogies(config.analogies, traces, str(config.traces)) if config.analogies else None
     if ranked is not None:
         asked = [problem.id for problems in benchmarks.values() for problem in problems]
         without = sum(key not in ranked for key in asked)
@@ -126,10 +125,10 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         (name, problem, context, samples)
         for name, problems in benchmarks.items()
         for problem in problems
-        for context, samples in prompts_of(problem, ranked, traces, config)
+        for context, samples in prompts_of(problem, ranked, config)
     ]
     rollouts = _roll_out(config, plan, work)
-    write_rollouts(rollouts, work.path / "rollouts.parquet")
+    write_rollouts(work.path / ROLLOUTS, rollouts)
     found = scores(rollouts, k=config.k, seed=config.seed)
     seen = [trace.problem for trace in traces.values()]
     seen += [problem.question for path in config.trained_on for problem in load_problems(path)]
@@ -153,7 +152,11 @@ Prompt = tuple[str, Problem, Context, int]
 
 
 def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
-    """Problems by benchmark name: the given name, or the file's or folder's. Raises InputError on a name used twice."""
+    """Problems by benchmark name: the given name, or the file's or folder's.
+
+    Raises:
+        InputError: a name used twice, or a problem that the reward cannot score.
+    """
     found: dict[str, list[Problem]] = {}
     for given in config.problems:
         path = Path(given)
@@ -163,25 +166,22 @@ def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
         problems = load_problems(given, config.columns)
         if config.limit is not None and len(problems) > config.limit:
             problems = sorted(random.Random(config.seed).sample(problems, config.limit), key=lambda problem: problem.id)
+        check_problems(problems, given, config.reward)
         found[name] = problems
     return found
 
 
 def prompts_of(
-    problem: Problem, ranked: Mapping[str, Sequence[str]] | None, traces: Mapping[str, Trace], config: EvaluateConfig
+    problem: Problem, ranked: Mapping[str, Sequence[Trace]] | None, config: EvaluateConfig
 ) -> list[tuple[Context, int]]:
     """The contexts a problem is asked with, and how many samples each gets.
 
     A problem for which retrieval found nothing good enough is asked without a trace; one with fewer than top-k
-    analogies with those it has. Raises InputError if an analogy is not among the traces.
+    analogies with those it has.
     """
-    ids = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
-    if not ids:
+    chosen = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
+    if not chosen:
         return [((0, []), config.samples)]
-    missing = [key for key in ids if key not in traces]
-    if missing:
-        raise InputError(f"{config.traces}: no trace {missing[0]}, which {config.analogies} names for {problem.id}")
-    chosen = [traces[key] for key in ids]
     if config.contexts == "together":
         return [((0, chosen), config.samples)]
     alone: list[Context] = [(rank, [trace]) for rank, trace in enumerate(chosen, start=1)]
@@ -204,9 +204,7 @@ def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> lis
             with closing(_Policy(config, plan)) as policy:
                 for number, drawn in policy.engine.each(lambda number: policy.sample(chunks[number]), left):
                     rows = found[number] = policy.verify(chunks[number], drawn)
-                    aside = work.scratch / "writing.parquet"
-                    write_rollouts(rows, aside)
-                    aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
+                    write_rollouts(work.scratch / f"chunk-{number:06d}.parquet", rows)
                     progress.advance(len(rows))
                 work.results |= policy.engine.throughput()
     for rows in found.values():
@@ -296,10 +294,8 @@ def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) 
     """
     if not seen:
         return {"status": "unchecked", "checked": 0, "overlapping": 0, "ngram": n}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "benchmark.jsonl"
-        write_jsonl(file, problems)
-        grams = Decontaminator([str(file)], n, stock_phrase=STOCK_PHRASE)
+    grams = Decontaminator(n, STOCK_PHRASE)
+    grams.add("benchmark", (problem.question for problem in problems))
     hits = sum(grams.find(text) is not None for text in seen)
     return {"status": "overlap" if hits else "clean", "checked": len(seen), "overlapping": hits, "ngram": n}
 

@@ -73,6 +73,8 @@ def load_job(config: TrainConfig) -> Job:
     )
     if not targets:
         check_problems(problems, config.problems, config.reward)
+    if config.eval_problems:
+        check_problems(eval_problems, config.eval_problems, config.reward)
 
     per_step = config.prompts_per_step
     steps = config.steps or max(1, math.ceil(len(problems) * config.epochs / per_step))

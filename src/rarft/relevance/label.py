@@ -126,6 +126,8 @@ def label(config: LabelConfig, work: Work) -> None:
     problems, traces = _records(config)
     candidates = _candidates(config, problems, traces)
     setting = Setting(
+        problems=list(problems.values()),
+        problems_path=config.problems,
         traces=list(traces.values()),
         model=config.model,
         engine=config.engine,

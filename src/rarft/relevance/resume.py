@@ -6,10 +6,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from rarft.core.append_log import AppendLog
 from rarft.core.errors import InputError
 from rarft.core.progress import Progress
 from rarft.core.stages import Work
-from rarft.llm.answers import AppendLog
 from rarft.models.engines.base import Metered
 from rarft.relevance.candidates import Pair
 

@@ -19,10 +19,10 @@ from rarft.core.errors import InputError
 from rarft.core.progress import log, track
 from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_identical
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
 from rarft.retriever.metrics import METRICS, score_rankings
-from rarft.retriever.similar import near_identical
 from rarft.retriever.train import fingerprint
 
 DEPTH = 100

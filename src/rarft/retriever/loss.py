@@ -1,6 +1,6 @@
 """Losses of the retriever, over all problems and traces of a batch.
 
-InfoNCE (PAPER, stage 2): `L = - mean over problems i, relevant c+ of log( e^{s(i,c+)/tau} / (e^{s(i,c+)/tau} + sum over
+InfoNCE (stage 2): `L = - mean over problems i, relevant c+ of log( e^{s(i,c+)/tau} / (e^{s(i,c+)/tau} + sum over
 negatives c of e^{s(i,c)/tau}) )`. Every relevant trace in the batch counts as one; a negative is a trace labelled not
 relevant, or one that was never judged and is of another kind. What was never judged and is of the same kind is left
 out: it may be relevant (`mask_unjudged`).

@@ -3,10 +3,10 @@
 `rarft retrieve --problems P --index I --top-k K --output DIR`
 
 For a problem `q`: the index's best traces, less those whose own problem is near-identical to `q` (the answer-leak
-guard, `similar.py`), less those below the minimum score, and from what is left `top_k`, by score or, with `diversity`
-d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal marginal relevance,
-Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give it no
-demonstration.
+guard, `records/same_problem.py`), less those below the minimum score, and from what is left `top_k`, by score or,
+with `diversity` d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal
+marginal relevance, Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give
+it no demonstration.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ from rarft.core.progress import log, track
 from rarft.core.stages import Work, stage
 from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import load_problems
+from rarft.records.same_problem import near_identical
 from rarft.retriever.index import Hit, TraceIndex
-from rarft.retriever.similar import near_identical
 
 SPARE = 8
 CHUNK = 512

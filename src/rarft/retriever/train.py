@@ -26,9 +26,9 @@ from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_duplicate_groups, tokens
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
-from rarft.retriever.similar import near_duplicate_groups, tokens
 
 
 class TrainRetrieverConfig(Config):

@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
+from transformers import AutoConfig, GenerationConfig
 
 from rarft.core.errors import InputError, StageError
 from rarft.core.processes import ended, start_child
 from rarft.core.progress import log
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
-from rarft.models.loading import context_length, load_config, load_tokenizer
+from rarft.models.loading import context_length, load_tokenizer
 
 SEEDS = 2**20
 """vLLM gives sample s of a prompt the seed + s: seeds of prompts lie that far apart."""
@@ -150,7 +150,10 @@ def engine_arguments(model: str, options: EngineOptions) -> dict[str, Any]:
     for name in options.vllm:
         if name in NOT_FOR_VLLM:
             raise InputError(f"vllm.{name}: is set by {NOT_FOR_VLLM[name]}")
-    config = load_config(model)
+    try:
+        config = AutoConfig.from_pretrained(path if path.is_dir() else model)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model}: no model configuration found ({str(error).strip().splitlines()[0]})") from None
     own = str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")
     dtype = own if options.dtype == "auto" else options.dtype  # vLLM's auto makes bfloat16 of float32
     given = {"load_format": "safetensors", **options.vllm, "model": model, "dtype": dtype}

@@ -16,8 +16,9 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
+from transformers import AutoConfig
+
 from rarft.core.processes import die_with_parent
-from rarft.models.loading import load_config
 
 for name, value in {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives in this process, and dies with it
@@ -113,7 +114,7 @@ def _why(error: Exception, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def memory_wanted(arguments: dict[str, Any]) -> str:
     """What the model takes, in words: its weights as they are stored, and the cache of one full context."""
-    config = load_config(arguments["model"]).get_text_config()
+    config = AutoConfig.from_pretrained(arguments["model"]).get_text_config()
     weights = sum(path.stat().st_size for path in Path(arguments["model"]).glob("*.safetensors"))
     size = 4 if arguments["dtype"] == "float32" else 2
     heads = config.num_attention_heads

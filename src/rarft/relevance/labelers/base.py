@@ -16,7 +16,7 @@ has a section of that name, else as `--options.samples 8`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +32,7 @@ from rarft.models.engines import open_engine
 from rarft.models.engines.base import EngineOptions, Metered
 from rarft.models.prompts import PromptConfig
 from rarft.records.labels import Label
-from rarft.records.problems import Trace
+from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
 
 Write = Callable[[Label], None]
@@ -42,6 +42,9 @@ Write = Callable[[Label], None]
 class Setting:
     """What the labelers of one run share."""
 
+    problems: Sequence[Problem] = ()
+    problems_path: str = ""
+    """Where they were read from, for errors."""
     traces: Collection[Trace] = ()
     """The corpus."""
     model: str | None = None

@@ -13,7 +13,6 @@ likelihood of a text that the policy would not write is a proxy; `rarft audit` s
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -27,8 +26,8 @@ from rarft.core.stages import Work
 from rarft.models.engines.base import EngineOptions, Metered
 from rarft.models.prompts import check_length, render_prompt
 from rarft.records.labels import Label, read_labels
-from rarft.records.problems import Problem, load_traces
-from rarft.records.same_problem import normalise
+from rarft.records.problems import Problem, load_traces, require_answers
+from rarft.records.same_problem import letters
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
@@ -59,10 +58,10 @@ class Likelihood(Labeler):
         """As `Labeler.label`. The pairs are gone through again once the threshold is known.
 
         Raises:
-            InputError: the model can't be loaded, a prompt does not fit it, or no threshold can be chosen.
+            InputError: a problem without the gold that is asked for, the model can't be loaded, a prompt does not fit
+                it, or no threshold can be chosen.
         """
-        targets = Targets(pairs, self.setting, self.options.target)
-        log(f"likelihood: scored by the {' and the '.join(targets.names)}")
+        targets = Targets(self.setting, self.options.target)
         gains: list[list[float]] = []
         for _, row in by_problem(
             pairs,
@@ -90,28 +89,36 @@ class Targets:
     Attributes:
         names: answer, solution or both. One choice for all problems: gains per token of short answers and of long
             solutions differ in scale.
+
+    Raises:
+        InputError: a problem without the gold that is asked for.
     """
 
-    def __init__(self, pairs: Iterable[Pair], setting: Setting, target: str) -> None:
+    def __init__(self, setting: Setting, target: str) -> None:
         solved = load_traces(setting.gold_solutions) if setting.gold_solutions else setting.traces
-        self._solutions = {normalise(trace.problem): trace.solution for trace in solved}
+        self._solutions = {letters(trace.problem): trace.solution for trace in solved}
+        without = next((problem.id for problem in setting.problems if not self._solution(problem)), None)
         if target == "auto":
-            problems = (problem for problem, _ in groupby(pair.problem for pair in pairs))
-            target = "solution" if all(map(self._solution, problems)) else "answer"
+            target = "answer" if without else "solution"
+            log(f"likelihood: scored by the {target}")
+            if without and any(problem.answer is None for problem in setting.problems):
+                raise InputError("likelihood: some problems have no gold solution, others no answer; give all of one")
+        if target in ("answer", "both"):
+            require_answers(setting.problems, setting.problems_path, f"likelihood.target {target}")
+        if target in ("solution", "both") and without:
+            raise InputError(
+                f"problem {without}: likelihood.target is {target}, but it has no gold solution; give problems a "
+                "`solution` column, or use target auto or answer"
+            )
         self.names = ["answer", "solution"] if target == "both" else [target]
 
     def of(self, problem: Problem) -> list[str]:
-        """The texts, in the order of the names. Raises InputError for a problem without a solution."""
+        """The texts, in the order of the names."""
         texts = {"answer": f"\\boxed{{{problem.answer}}}", "solution": self._solution(problem)}
-        if "solution" in self.names and not texts["solution"]:
-            raise InputError(
-                f"problem {problem.id}: has no gold solution for likelihood.target; give problems a `solution` column, "
-                "or use target auto or answer"
-            )
         return [str(texts[name]) for name in self.names]
 
     def _solution(self, problem: Problem) -> str | None:
-        found = problem.extra.get("solution") or self._solutions.get(normalise(problem.question))
+        found = problem.extra.get("solution") or self._solutions.get(letters(problem.question))
         return str(found).strip() if found else None
 
 

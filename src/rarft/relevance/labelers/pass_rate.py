@@ -24,7 +24,7 @@ from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
-from rarft.rewards.problems import verify_problems
+from rarft.rewards.problems import check_problems, verify_problems
 from rarft.stats import newcombe
 
 
@@ -52,7 +52,12 @@ class PassRate(Labeler):
     options: PassRateConfig
 
     def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
-        """As `Labeler.label`. Raises InputError where the model can't be loaded, or a prompt does not fit it."""
+        """As `Labeler.label`.
+
+        Raises:
+            InputError: a problem that cannot be scored, the model can't be loaded, or a prompt does not fit it.
+        """
+        check_problems(self.setting.problems, self.setting.problems_path, self.options.reward)
         config, file = self.options, scratch / "pass-rate.jsonl"
         rows = by_problem(pairs, lambda: Sampler(self.setting, config), file, "sampling", total, work)
         with_trace = without = n_pairs = n_problems = 0
