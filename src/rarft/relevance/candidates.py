@@ -190,5 +190,3 @@ class Candidates:
 
     def _embed(self, texts: list[str]) -> Any:
         return self._embedder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-
-
