@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from rarft.records.same_problem import near_identical
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.records.problems import load_problems, load_traces
+from rarft.records.same_problem import near_identical
 from rarft.relevance.candidates import CandidateConfig, Candidates
 from rarft.testbed.config import TestbedConfig
 from rarft.testbed.house_rules.places import GUESTS, PLACES, QUESTION

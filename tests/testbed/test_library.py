@@ -9,10 +9,10 @@ import types
 from pathlib import Path
 
 import pytest
-from rarft.records.same_problem import near_identical
 
 from rarft.core.artifacts import read_manifest
 from rarft.records.problems import load_problems, load_traces
+from rarft.records.same_problem import near_identical
 from rarft.rewards import verify
 from rarft.rewards.problems import verify_problems
 from rarft.testbed.config import TestbedConfig
