@@ -42,7 +42,7 @@ def test_answers_and_spending_are_there_when_opened_again() -> None:
         assert store.spent() == Spent(0, 0, 0)
 
 
-def test_only_the_user_can_read_it_and_prompts_are_not_in_it(tmp_path: Path) -> None:
+def test_only_the_user_can_read_it_and_prompts_are_not_in_it() -> None:
     before = os.umask(0)
     try:
         with AnswerStore("org/model:x", "me") as store:
@@ -54,7 +54,7 @@ def test_only_the_user_can_read_it_and_prompts_are_not_in_it(tmp_path: Path) -> 
             assert not any(b"secret" in path.read_bytes() for path in files)
     finally:
         os.umask(before)
-    assert store.path == store_path("org/model:x") and store.path.parent == tmp_path / "cache" / "answers"
+    assert store.path == store_path("org/model:x") and store.path.parent == Path(os.environ["RARFT_CACHE"], "answers")
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,9 @@ class Odd(Reward):
             print("noise that must not reach the pipe", flush=True)
             os.write(1, b'{"reward": 1.0}\n')
             return 0.0
+        elif what == "say":
+            pipe = max(int(name) for name in os.listdir("/proc/self/fd"))
+            os.write(pipe, answer[4:].encode() + b"\n")
         elif what == "log":
             with open(gold, "a") as file:
                 file.write(number + "\n")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rarft.rewards import averify, reason_shares, verify
+import rarft
+from rarft.rewards import averify, check_golds, pool, verify
 from rarft.rewards.pool import Pool, default_workers, shared_pool
 
 ODD = "odd_rewards:Odd"
@@ -126,7 +127,6 @@ def test_equal_work_is_done_once(tmp_path):
 def test_extras_reach_the_reward():
     verdicts = verify(["x"] * 2, ["extra a"] * 2, name=ODD, extras=[{"a": 1}, {"a": 0.5}])
     assert [(v.reward, v.reason) for v in verdicts] == [(1.0, "correct"), (0.5, "wrong")]
-    assert reason_shares(verdicts) == {"correct": 0.5, "wrong": 0.5, "no_answer": 0.0, "timeout": 0.0, "error": 0.0}
 
 
 def test_bad_calls_are_refused():
@@ -134,8 +134,11 @@ def test_bad_calls_are_refused():
         verify(["1"], [])
     with pytest.raises(ValueError, match="no reward is called"):
         verify(["1"], ["2"], name="maths")
-    with pytest.raises(ValueError, match="timeout"):
-        verify(["1"], ["2"], timeout=0)
+    for timeout in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="timeout"):
+            verify(["1"], ["2"], timeout=timeout)
+        with pytest.raises(ValueError, match="timeout"):
+            check_golds(["1/2"], timeout=timeout)
     assert verify([], []) == []
 
 
@@ -262,6 +265,89 @@ def test_a_worker_killed_from_outside_is_replaced():
         os.kill(worker.process.pid, signal.SIGKILL)
     time.sleep(0.2)
     assert [v.reason for v in odd(*[f"fine {i}" for i in range(6)])] == ["correct"] * 6
+
+
+def test_a_worker_that_does_not_read_is_replaced(monkeypatch):
+    """Stopped, as by a debugger or the system; a request larger than a pipe's buffer then waits to be read."""
+    monkeypatch.setattr(pool, "GRACE", 0.2)
+    odd("fine")
+    for request in ({}, {"large": "x" * 1_000_000}):
+        for worker in list(shared_pool().workers):
+            os.kill(worker.process.pid, signal.SIGSTOP)
+        stopped = len(shared_pool().workers)
+        verdicts = verify(["x"] * 4, [f"fine {i}" for i in range(4)], name=ODD, extras=[request] * 4, timeout=0.5)
+        assert [v.reason for v in verdicts].count("timeout") <= stopped and "correct" in {v.reason for v in verdicts}
+        assert odd("fine again")[0].reason == "correct"
+
+
+@pytest.mark.parametrize(
+    "words", ["[1]", '{"reward": "1"}', "1.0", "[" * 50_000, "x" * 5_000_000, '{"reward": 1.0}' * 5_000]
+)
+def test_what_a_worker_says_is_data_of_one_form_and_size(words):
+    """A worker that an answer took over has the reply pipe, and can lie about its own reward; nothing else."""
+    verdicts = odd(f"say {words}", "fine 7", timeout=3.0)
+    assert [v.reason for v in verdicts] == ["error", "correct"]
+
+
+def test_in_a_daemonic_process_and_in_a_thread_of_an_actor():
+    process = script(
+        """
+        import multiprocessing as mp, threading
+        from rarft.rewards import verify
+
+        def actor(send):
+            def method():  # not the main thread: no signal handlers
+                verdicts = verify(["x"] * 2, ["spin", "fine"], name="odd_rewards:Odd", timeout=1.0)
+                send.send([v.reason for v in verdicts])
+            thread = threading.Thread(target=method)
+            thread.start()
+            thread.join()
+
+        receive, send = mp.Pipe(duplex=False)
+        daemon = mp.get_context("fork").Process(target=actor, args=(send,), daemon=True)
+        daemon.start()
+        print(*receive.recv() if receive.poll(50) else [], flush=True)
+        """
+    )
+    assert process.stdout.readline().split() == ["timeout", "correct"] and process.wait(10) == 0
+
+
+INSTALLED = ("json", "random", "rarft", "sympy", "math_verify")
+MINE = """
+import json, helper, sympy
+from rarft.rewards import Reward
+
+class Mine(Reward):
+    def score(self, gold, answer, extra):
+        return float(json.loads(answer) == [sympy.Integer(gold)])
+"""
+
+
+def in_a_folder(folder, names, code):
+    """Standard output of `code`, run in `folder`, where a module of each name says that it ran."""
+    for name in names:
+        (folder / f"{name}.py").write_text("open('ran', 'a').write(__name__ + ' ')\n")
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(rarft.__path__[0]), PYTHONSAFEPATH="1")
+    command = [sys.executable, "-c", f"import os, sys; from rarft.rewards import verify, pool; {code}"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("path", ["", "sys.path.insert(0, '');", "sys.path.insert(0, os.getcwd());"])
+def test_nothing_in_the_current_directory_is_run(tmp_path, path):
+    """The directory comes onto the caller's path, as in a notebook, when the caller has imported what it needs."""
+    code = path + r"print(verify(['1/2'], [r'\boxed{0.5}'])[0].reason)"
+    names = (*INSTALLED, "gmpy2", "flint", "sitecustomize", "usercustomize")  # gmpy2, flint: sympy tries to import them
+    assert in_a_folder(tmp_path, names, code) == "correct\n"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_but_a_reward_that_lies_there_is_found_behind_what_is_installed(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    code = r"print(verify(['7'], [r'\boxed{[7]}'], name='mine:Mine')[0].reason)"
+    assert in_a_folder(tmp_path, (*INSTALLED, "helper"), code) == "correct\n"
+    assert (tmp_path / "ran").read_text() == "helper helper "  # here and in the worker
 
 
 def test_cores_are_shared_among_the_processes_of_a_launch(monkeypatch):

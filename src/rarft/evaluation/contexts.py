@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rarft import stats
+import rarft.stats as stats
 from rarft.evaluation import metrics
 from rarft.evaluation.scores import grouped
 from rarft.records.rollouts import Rollout

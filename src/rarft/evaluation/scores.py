@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rarft import stats
+import rarft.stats as stats
 from rarft.evaluation import metrics
 from rarft.records.rollouts import Rollout
 

@@ -110,10 +110,11 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
 
     def parse(text: str) -> Any:
         solution = without_thoughts(text)
-        if not solution or trace.answer is None:
+        if not solution:
             return None
         name = "math" if verifier == "none" else verifier
-        return solution if verify([trace.answer], [solution], name=name)[0].reward >= 1 else None
+        extra = {**trace.extra, "question": trace.problem}
+        return solution if verify([trace.answer or ""], [solution], name=name, extras=[extra])[0].reward >= 1 else None
 
     messages: list[Message] = [{"role": "user", "content": task}]
     return Question(messages, parse, seed=seed, slow_parse=True)

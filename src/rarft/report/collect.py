@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rarft import stats
+import rarft.stats as stats
 from rarft.core.artifacts import MANIFEST, read_manifest
 from rarft.core.errors import InputError
 from rarft.evaluation.scores import METRICS, Groups, grouped, problem_values, samples_per_problem

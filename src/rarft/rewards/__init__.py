@@ -3,7 +3,7 @@
 verify(["1/2"], [r"So it is \\boxed{0.5}."]) -> [Verdict(reward=1.0, reason="correct", answer="0.5")]
 """
 
-from rarft.rewards.base import REASONS, Reason, Reward, TooLarge, Verdict, get_reward, reason_shares
+from rarft.rewards.base import REASONS, Reason, Reward, TooLarge, Verdict, check_reward, get_reward
 from rarft.rewards.extract import extract_answer
 from rarft.rewards.scoring import averify, check_gold, check_golds, verify
 
@@ -16,8 +16,8 @@ __all__ = [
     "averify",
     "check_gold",
     "check_golds",
+    "check_reward",
     "extract_answer",
     "get_reward",
-    "reason_shares",
     "verify",
 ]

@@ -14,12 +14,17 @@ A new domain is one such class, named in `BUILT_IN` below or, from outside this 
     verify(["4"], ["The answer is 10."], name="my_package.parity:Parity")
 """
 
-import importlib
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from typing import Any, ClassVar, Literal
 
+from rarft.core.doors import load_class
+from rarft.core.errors import InputError
 from rarft.rewards.extract import extract_answer
 
 Reason = Literal["correct", "wrong", "no_answer", "timeout", "error"]
@@ -36,12 +41,6 @@ class Verdict:
     reward: float
     reason: Reason
     answer: str | None = None
-
-
-def reason_shares(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """The share of each reason among the verdicts, 0 to 1, for logs. All zero if there are none."""
-    reasons = [verdict.reason for verdict in verdicts]
-    return {reason: reasons.count(reason) / max(1, len(reasons)) for reason in REASONS}
 
 
 class TooLarge(Exception):
@@ -91,13 +90,38 @@ BUILT_IN = {
 def get_reward(name: str) -> Reward:
     """The reward called `name`: "math", "reasoning-gym", or "module:Class" for your own.
 
-    Raises ValueError for a name that is neither, and whatever importing the module raises.
+    A module that Python does not find is looked for in the current directory. Raises ValueError for a name that is
+    neither or a class that is no Reward, InputError if it cannot be imported or lacks what it needs.
     """
     target = BUILT_IN.get(name, name)
-    module, colon, attribute = target.partition(":")
+    module, colon, _ = target.partition(":")
     if not colon:
         raise ValueError(f"no reward is called {name!r}; use one of {', '.join(BUILT_IN)}, or module:Class")
-    found = getattr(importlib.import_module(module), attribute, None)
-    if not (isinstance(found, type) and issubclass(found, Reward)):
+    _reach(module.partition(".")[0])
+    found = load_class(target, "reward")
+    if not issubclass(found, Reward):
         raise ValueError(f"{target} is not a class derived from rarft.rewards.Reward")
     return found()
+
+
+def check_reward(name: str, option: str = "--reward") -> None:
+    """Check that there is a reward called `name` and that it can be imported; starts no worker.
+
+    Raises:
+        InputError: there is none, in one line that names `option` and what there is.
+    """
+    try:
+        get_reward(name)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{option} {name}: {error}") from None
+
+
+def _reach(module: str) -> None:
+    """Have a module that is in the current directory, and nowhere else, be found there.
+
+    The directory goes to the end of the path, so that nothing in it stands before what is installed.
+    """
+    if module not in sys.modules and find_spec(module) is None and PathFinder.find_spec(module, [os.curdir]):
+        sys.path.append(os.getcwd())

@@ -1,7 +1,8 @@
 """Find the final answer in a completion: the last complete box, else the last closing phrase, else nothing.
 
-One pass over the text, no parsing of mathematics, safe on any string. The rules are in docs/rewards.md.
-Left out: guessing an answer from the last number or formula of a text that names none.
+One pass over the text, no parsing of mathematics. It runs in the caller's process, where no limit holds, so every
+pattern is of linear time on any string (tests/rewards/test_linear.py). The rules are in docs/rewards.md. Left out:
+guessing an answer from the last number or formula of a text that names none.
 """
 
 import re
@@ -15,14 +16,14 @@ PHRASE_TAIL = 32_768
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _PHRASE = re.compile(
-    r"""(?:\b(?:final|correct)\s+(?:answer|result)|\b(?:the|my|our)\s+(?:final\s+)?answer|(?<![a-z])answer(?=\s*:))
-        (?:\s+to\s+[^.:\n]{1,80}?)?
-        [\s*_]*(?:\bis\b|\bare\b|\bequals\b|:|=)[\s*_]*:?
+    r"""(?:\b(?:final|correct)\s++(?:answer|result)|\b(?:the|my|our)\s++(?:final\s++)?answer|(?<![a-z])answer(?=\s*+:))
+        (?:\s++to\s++[^.:\n]{1,80}?(?<![\s*_]))?
+        [\s*_]*+(?:\bis\b|\bare\b|\bequals\b|:|=)[\s*_]*+:?
       | ^[ \t]{0,8}\#{4}(?!\#)
     """,
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
-_REASON_CLAUSE = re.compile(r"[,;]?\s+(?:because|since|as|which|so|where|when)\b.*", re.IGNORECASE | re.DOTALL)
+_REASON_CLAUSE = re.compile(r"(?<!\s)\s++(?:because|since|as|which|so|where|when)\b.*", re.IGNORECASE | re.DOTALL)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 _DELIMITERS = re.compile(r"\$\$?|\\[()\[\]]|\*\*|`")
 _NUMBER_WITH_UNIT = re.compile(r"([-+]?\$?[0-9][0-9,]*(?:\.[0-9]+)?)\s+([A-Za-z]{3,}(?:\s+[A-Za-z]{3,}){0,2})")

@@ -5,16 +5,18 @@ than memory. Left out: other file formats; `verify` scores anything that Python 
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from itertools import islice
-from pathlib import Path
 from typing import Any, TextIO
 
 from rarft.core.errors import InputError
+from rarft.core.files import open_output
 from rarft.records.rows import read_rows
-from rarft.rewards.base import get_reward
+from rarft.rewards.base import check_reward, get_reward
 from rarft.rewards.scoring import DEFAULT_TIMEOUT, score_answers
 
 BLOCK = 4096
@@ -31,34 +33,25 @@ def verify_file(path: str, output: str | None, reward: str = "math", timeout: fl
         timeout: seconds of work per answer.
 
     Raises:
-        InputError: no such file, a row that is not JSON or lacks a column, an unknown reward.
+        InputError: no such file, a row that is not JSON or lacks a column or holds in it what is neither text nor a
+            number, an unknown reward, an output that cannot be opened.
     """
-    try:
-        get_reward(reward)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"--reward {reward}: {error}") from None
-    if not timeout > 0:
-        raise InputError(f"--timeout {timeout:g}: give seconds above 0")
+    check_reward(reward)
+    if not 0 < timeout < 86_400:
+        raise InputError(f"--timeout {timeout:g}: give seconds above 0 and below a day")
     scored = _score(path, reward, timeout)
-    if output is None:
+    if output is None and sys.stdout is not None:
         _write(scored, sys.stdout)
-        return
-    aside = Path(output + ".tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
+    else:
+        with open_output(output or os.devnull) as file:  # standard output is closed: print nothing, as `print` does
             _write(scored, file)
-        os.replace(aside, output)
-    except OSError as error:
-        raise InputError(f"{output}: {error.strerror}; choose another --output") from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _score(path: str, reward: str, timeout: float) -> Iterator[dict[str, Any]]:
     rows = iter(_checked(path))
     while block := list(islice(rows, BLOCK)):
-        golds = [str(row["gold"]) for row in block]
-        answers = [_answer(str(row["answer"]), reward) for row in block]
+        golds = [_text(row["gold"]) for row in block]
+        answers = [_answer(_text(row["answer"]), reward) for row in block]
         verdicts = score_answers(golds, answers, name=reward, extras=block, timeout=timeout)
         for row, verdict in zip(block, verdicts, strict=True):
             yield row | {"reward": verdict.reward, "reason": verdict.reason}
@@ -69,9 +62,24 @@ def _checked(path: str) -> Iterator[dict[str, Any]]:
         for column in ("gold", "answer"):
             if row.get(column) is None:
                 raise InputError(f"{path}, row {number}: column `{column}` is missing; rows need `gold` and `answer`")
-        if not str(row["gold"]).strip():
+            try:
+                _text(row[column])
+            except ValueError as error:
+                raise InputError(f"{path}, row {number}: column `{column}` {error}; give it text or a number") from None
+        if not _text(row["gold"]).strip():
             raise InputError(f"{path}, row {number}: column `gold` is empty; give it a value")
         yield row
+
+
+def _text(value: Any) -> str:
+    """A text, or a number as one writes it. ValueError for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return format(Decimal(repr(value)), "f")
+    raise ValueError(f"holds {value if isinstance(value, (bool, float)) else f'a {type(value).__name__}'}")
 
 
 def _answer(text: str, reward: str) -> str | None:

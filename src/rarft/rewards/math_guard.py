@@ -1,6 +1,7 @@
 """What math-verify does not ask: is this expression small enough to evaluate, and an answer rather than a task?
 
-Runs in a worker, on parsed expressions. Left out: equality itself, which is math-verify's.
+Runs in a worker, on parsed expressions. Left out: equality itself, which is math-verify's, but for equations in several
+unknowns, which it compares by solving them.
 """
 
 import cmath
@@ -32,14 +33,21 @@ from sympy import (
     Tuple,
     UnevaluatedExpr,
     ceiling,
+    expand,
     factorial,
     floor,
+    fraction,
+    groebner,
     im,
     log,
     nan,
+    nsimplify,
     oo,
+    radsimp,
     re,
     sign,
+    simplify,
+    together,
     zoo,
 )
 from sympy.core.function import Function
@@ -133,6 +141,52 @@ def _solves(value: Basic, sides: list[Basic]) -> bool:
     """Whether an equation states an unknown's value, as x = 5 or 5 = x does and x + 3 = 8 does not."""
     unknown, stated = (sides[-1], sides[0]) if isinstance(sides[-1], Symbol) else (sides[0], sides[-1])
     return isinstance(unknown, Symbol) and not stated.free_symbols and (is_literal(stated) or not is_literal(value))
+
+
+def same_equation(gold: Basic, given: Basic) -> bool:
+    """Whether two equations in the same unknowns, two or more, are one equation scaled or rearranged.
+
+    Left side minus right side is brought to one fraction. The equations have the same solutions if the numerators are
+    constant multiples of each other and no denominator is 0 at a solution: x y = 1 is y = 1/x, y/x = 2 is not y = 2x.
+    False wherever that is not certain.
+    """
+    if not all(isinstance(eq, Eq) and all(map(_is_plain, eq.args)) for eq in (gold, given)):
+        return False
+    names = sorted({symbol.name for symbol in gold.free_symbols})
+    if len(names) < 2 or names != sorted({symbol.name for symbol in given.free_symbols}):
+        return False
+    try:
+        (a, below_a), (b, below_b) = (_as_fraction(eq.lhs - eq.rhs) for eq in (gold, given))
+        points = [{Symbol(name): Rational(2 + 3 * i + k, 7 + 4 * i) for i, name in enumerate(names)} for k in (0, 1, 5)]
+        values = [(complex(a.evalf(15, subs=point)), complex(b.evalf(15, subs=point))) for point in points]
+        p, q = values[0]
+        if p == 0 or q == 0 or any(abs(x * q - y * p) > 1e-9 * abs(y * p) for x, y in values):
+            return False  # plainly no multiples, so nothing needs to be expanded
+        factor = radsimp(b.subs(points[0]) / a.subs(points[0]))
+        multiples = simplify(expand(b - factor * a)) == 0
+        return bool(multiples and _never_both_zero(a, below_a) and _never_both_zero(b, below_b))
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # SymPy gives up in many ways
+        return False
+
+
+def _is_plain(side: Basic) -> bool:
+    refused = (UnevaluatedExpr, *TASKS, *INFINITE)
+    return isinstance(side, Expr) and not isinstance(side, MatrixExpr) and not side.has(*refused)
+
+
+def _as_fraction(expr: Expr) -> tuple[Expr, Expr]:
+    """Numerator and denominator, with decimals as fractions and symbols told apart by their names alone."""
+    plain = nsimplify(expr.subs({symbol: Symbol(symbol.name) for symbol in expr.free_symbols}), rational=True)
+    return fraction(together(plain))
+
+
+def _never_both_zero(numerator: Expr, denominator: Expr) -> bool:
+    if not denominator.free_symbols:
+        return True
+    symbols = sorted(denominator.free_symbols | numerator.free_symbols, key=str)
+    return groebner([numerator, denominator], *symbols).exprs == [1]
 
 
 def differ(gold: Basic, given: Basic) -> bool:

@@ -51,6 +51,11 @@ _TEXT_GROUP = re.compile(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}")
 _HEDGE = re.compile(
     r"(?<![A-Za-z0-9^_/{.-])[0-9]|\b(?:or|and|not|either|neither|maybe|perhaps|but|if|unless|possibly)\b", re.IGNORECASE
 )
+_POWER = re.compile(r"\s*+(?:\^\s*+(?:[0-9]|\{[0-9]\})\s*+)?")
+_APPROXIMATELY = re.compile(r"\\(?:approx|simeq|sim|cong)(?![a-zA-Z])")
+_TO_COMPUTE = re.compile(r"[-+*/^!=]|\\[a-z]{3,}")
+_FORMULA = re.compile(r"\$\$?([^$]++)\$|\\\[((?:(?!\\[\[\]]).)++)\\\]|\\\(((?:(?!\\[()]).)++)\\\)", re.DOTALL)
+_SPACING = re.compile(r"\\left|\\right|\\[,;:! ]|[\s.,;:?]|(?<=\\)[dt](?=frac)")
 
 
 @lru_cache(maxsize=4096)
@@ -73,14 +78,19 @@ def clean(text: str) -> str:
 
 def _trim_end(text: str) -> str:
     r"""`text` without punctuation, spaces and spacing commands (`\,` `\ ` `\!`) at its end."""
+    end = len(text)
     while True:
-        text = text.rstrip(" \t\r\n.,;:")
-        if text.endswith("\\!"):
-            text = text[:-2]
-        elif (len(text) - len(text.rstrip("\\"))) % 2:
-            text = text[:-1]
+        while end and text[end - 1] in " \t\r\n.,;:":
+            end -= 1
+        slashes = end
+        while slashes and text[slashes - 1] == "\\":
+            slashes -= 1
+        if text.endswith("\\!", 0, end):
+            end -= 2
+        elif (end - slashes) % 2:
+            end -= 1
         else:
-            return text
+            return text[:end]
 
 
 @lru_cache(maxsize=4096)
@@ -117,9 +127,8 @@ def exact_value(text: str) -> Fraction | None:
 
 def choice(text: str) -> str | None:
     r"""The letter of a multiple-choice answer: `B`, `(B)`, `\textbf{(B)}`, `B) 12`; None for anything else."""
-    previous = None
-    while previous != text:
-        previous, text = text, _FONT.sub(r"\1", text)
+    for _ in range(MAX_DEPTH):
+        text = _FONT.sub(r"\1", text)
     match = _CHOICE.fullmatch(text.replace("\\ ", " ").strip())
     if match is None or (match.group(2) and _OPTION_LABEL.search(match.group(2))):
         return None
@@ -166,7 +175,7 @@ class MathReward(Reward):
             return 0.0
         if _COMPUTED.search(given) and target is not None:
             return 0.0
-        if len(expected) <= 20 and (letter := choice(expected)) and choice(given) == letter and len(expected) < 12:
+        if len(expected) < 12 and (letter := choice(expected)) and choice(given) == letter:
             return 1.0
         deepest = max(MAX_DEPTH, _depth(expected))
         if len(given) > max(MAX_LENGTH, 4 * len(expected)) or _depth(given) > deepest or given.count("|") > 2 * deepest:
@@ -203,13 +212,16 @@ class MathReward(Reward):
         if not math_guard.small(expected):
             return 0.0  # only an identical answer can be right, and shortcut has seen that it is not
         math_guard.refuse_large(given)
-        literal = math_guard.is_literal(expected)
+        same = math_guard.same_equation(expected, given)
+        literal = not same and math_guard.is_literal(expected)
         if literal and _COMPUTED.search(text) and not _COMPUTED.search(clean_gold(gold)):
             return 0.0
-        if not math_guard.is_answer(expected, given) or _contradicts(text):
+        if not (same or math_guard.is_answer(expected, given)) or _contradicts(text):
             return 0.0
         if not literal and _echoes(text, clean_gold(gold), str(extra.get("question") or "")):
             return 0.0
+        if same:
+            return 1.0
         if math_guard.differ(expected, given):
             return 0.0
         return float(verify(expected, given, timeout_seconds=None))
@@ -253,7 +265,7 @@ def _joins(text: str) -> bool:
     if not groups:
         return False
     first, last = groups[0], groups[-1]
-    if re.fullmatch(r"\s*(?:\^\s*(?:[0-9]|\{[0-9]\}))?\s*", text[last.end() :]) is None:
+    if _POWER.fullmatch(text, last.end()) is None:
         return False  # not at the end: math-verify keeps it
     return first is not last or (bool(_HEDGE.search(first.group(1))) and first.start() > 0)
 
@@ -275,7 +287,7 @@ def _configs() -> "dict[bool, list[Any]]":
 
 def _contradicts(answer: str) -> bool:
     r"""Whether an answer `a \approx b` gives two numbers that are not close, and so is two answers."""
-    parts = [plain_number(clean(part)) for part in re.split(r"\\(?:approx|simeq|sim|cong)(?![a-zA-Z])", answer)]
+    parts = [plain_number(clean(part)) for part in _APPROXIMATELY.split(answer)]
     numbers = [part for part in parts if part is not None]
     return any(abs(a - numbers[0]) * 100 > max(abs(a), abs(numbers[0])) for a in numbers)
 
@@ -285,15 +297,12 @@ def _echoes(answer: str, gold: str, question: str) -> bool:
 
     Never where the question lists options.
     """
-    if not question or not re.search(r"[-+*/^!=]|\\[a-z]{3,}", answer.lstrip("-+")) or "(A)" in question:
+    if not question or not _TO_COMPUTE.search(answer.lstrip("-+")) or "(A)" in question:
         return False
-
-    def bare(text: str) -> str:
-        return re.sub(r"\\left|\\right|\\[,;:! ]|[\s.,;:?]|(?<=\\)[dt](?=frac)", "", text)
-
-    return bare(answer) != bare(gold) and any(bare(formula) == bare(answer) for formula in _formulas(question))
+    given, expected = _SPACING.sub("", answer), _SPACING.sub("", gold)
+    return given != expected and any(_SPACING.sub("", formula) == given for formula in _formulas(question))
 
 
 def _formulas(question: str) -> Iterable[str]:
-    for match in re.finditer(r"\$\$?([^$]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", question, re.DOTALL):
+    for match in _FORMULA.finditer(question):
         yield next(group for group in match.groups() if group)

@@ -5,7 +5,12 @@ kill timer, started when the work starts, so neither the queue nor starting a pr
 process that overruns dies and is replaced; the other threads never notice. Nothing is retried: what was begun is
 scored once. Processes are started as `python -c` and not forked, so the caller may hold threads, CUDA contexts, an
 event loop, or no `__main__` guard; they end when their pipe closes, even if the caller was killed. After a fork the
-child builds its own pool. POSIX only. Used through rarft.rewards.verify.
+child builds its own pool. What a worker says is read as one short line of JSON, so that a worker that an answer took
+over can forge a reward and no more. POSIX only. Used through rarft.rewards.verify.
+
+Why not a library: pebble unpickles what a worker returns, cannot be used in a daemonic process or without a `__main__`
+guard, never answers once all its workers are stopped, and leaves them running when the caller is killed; loky has no
+time limit, and one dead worker fails everything in flight.
 """
 
 import atexit
@@ -22,6 +27,8 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
+import rarft
+
 MEMORY_LIMIT = 1 << 30
 """Bytes of address space a worker may take on top of its libraries."""
 GRACE = 5.0
@@ -30,8 +37,29 @@ START_LIMIT = 120.0
 """Seconds a worker may take to start and import its libraries."""
 START_ATTEMPTS = 3
 """Times a worker is started before the caller is told that it cannot be."""
+REPLY_LIMIT = 1 << 16
+"""Bytes of a reply; a worker that says more is killed."""
 
 _COMMAND = "import json,sys; sys.path[:]=json.loads(sys.argv[1]); from rarft.rewards.worker import main; main()"
+
+
+def worker_path() -> list[str]:
+    """Where workers find modules: as this process does, but never in the current directory.
+
+    Whoever starts a program in a folder does not ask for the code that lies there; what is asked for is found by
+    get_reward. Where rarft itself was imported from the current directory, the path stays as it is.
+    """
+    found = [str(entry) for entry in sys.path]
+    if _is_here(os.path.dirname(rarft.__path__[0])):
+        return found
+    return [entry for entry in found if not _is_here(entry)]
+
+
+def _is_here(folder: str) -> bool:
+    try:
+        return os.path.samefile(folder or os.curdir, os.curdir)
+    except OSError:  # there is no such folder
+        return False
 
 
 class WorkerDied(Exception):
@@ -44,10 +72,10 @@ class Worker:
     def __init__(self) -> None:
         """Start the process; it imports nothing heavy until `load`."""
         environment = dict(os.environ, PYTHONHASHSEED="0", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+        environment.pop("PYTHONPATH", None)  # as far as it is safe it is in worker_path
         self.loaded: set[str] = set()
-        self.buffer = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, json.dumps([str(path) for path in sys.path])],
+            [sys.executable, "-P", "-c", _COMMAND, json.dumps(worker_path())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -55,30 +83,35 @@ class Worker:
             start_new_session=True,
             bufsize=0,
         )
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.to_worker, self.from_worker = self.process.stdin.fileno(), self.process.stdout.fileno()
+        os.set_blocking(self.to_worker, False)  # a stopped process does not read
 
     def ask(self, request: dict[str, Any], limit: float) -> dict[str, Any]:
         """Send a request and return the reply; WorkerDied if the process ends, or gives none within `limit` s."""
-        assert self.process.stdin is not None and self.process.stdout is not None
         deadline = time.monotonic() + limit
+        data = memoryview(json.dumps(request, default=str).encode() + b"\n")
         try:
-            data = memoryview(json.dumps(request, default=str).encode() + b"\n")
             while data:
-                data = data[self.process.stdin.write(data) :]
-            poll = select.poll()
-            poll.register(self.process.stdout, select.POLLIN)
-            while b"\n" not in self.buffer:
-                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                    self.end()
-                    raise WorkerDied(None)
-                chunk = os.read(self.process.stdout.fileno(), 65536)
-                if not chunk:
-                    raise WorkerDied(self.end(patience=2.0))
-                self.buffer += chunk
-            line, self.buffer = self.buffer.split(b"\n", 1)
-            reply: dict[str, Any] = json.loads(line)
-        except (OSError, ValueError) as error:  # a broken pipe, one closed by Pool.close, or noise in it
+                self._wait(self.to_worker, select.POLLOUT, deadline)
+                data = data[os.write(self.to_worker, data) :]
+            line = b""
+            while not line.endswith(b"\n"):
+                self._wait(self.from_worker, select.POLLIN, deadline)
+                chunk = os.read(self.from_worker, REPLY_LIMIT)
+                line += chunk
+                if not chunk or len(line) > REPLY_LIMIT:
+                    raise ValueError("no reply")
+            return _checked(json.loads(line))
+        except (OSError, ValueError, RecursionError) as error:  # a broken pipe, one closed by Pool.close, or noise
             raise WorkerDied(self.end(patience=2.0)) from error
-        return reply
+
+    def _wait(self, pipe: int, event: int, deadline: float) -> None:
+        poll = select.poll()
+        poll.register(pipe, event)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            self.end()
+            raise WorkerDied(None)
 
     def end(self, patience: float = 0.0) -> int:
         """Give the process `patience` seconds to end by itself, kill it otherwise; returns its return code."""
@@ -96,6 +129,13 @@ class Worker:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+def _checked(reply: Any) -> dict[str, Any]:
+    """`reply` if it is one that worker.py gives. ValueError otherwise."""
+    if not isinstance(reply, dict) or not isinstance(reply.get("reward", 0.0), float):
+        raise ValueError("not a reply")
+    return reply
 
 
 class Pool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem
-from rarft.rewards.base import Verdict, get_reward
+from rarft.rewards.base import Verdict, check_reward
 from rarft.rewards.scoring import check_golds, verify
 
 
@@ -23,12 +23,9 @@ def check_problems(problems: Sequence[Problem], where: str, reward: str) -> None
         where: what the problems were read from, for the error.
 
     Raises:
-        InputError: names the first problem that has none, and why; or there is no such reward.
+        InputError: no such reward; or names the first problem that has none, and why.
     """
-    try:
-        get_reward(reward)
-    except (ValueError, ImportError) as error:
-        raise InputError(f"--reward {reward}: {error}") from None
+    check_reward(reward)
     faults = check_golds([p.gold for p in problems], name=reward, extras=[columns(p) for p in problems])
     for problem, fault in zip(problems, faults, strict=True):
         if fault:

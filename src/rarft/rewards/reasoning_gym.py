@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
+from rarft.core.errors import InputError
 from rarft.rewards.base import Reward
-from rarft.rewards.extract import closing_phrase, last_box
+from rarft.rewards.extract import TAIL, closing_phrase, last_box
 
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text|mathrm|texttt|textbf|mathbf)\{([^{}]*)\}")
 
 
@@ -24,14 +25,18 @@ class ReasoningGymReward(Reward):
 
     uses = ("question", "metadata")
 
+    def __init__(self) -> None:
+        """InputError where reasoning-gym is not installed."""
+        if find_spec("reasoning_gym") is None:
+            raise InputError('the reward reasoning-gym needs `pip install "rarft[reasoning-gym]"`')
+
     def extract(self, completion: str) -> str | None:
         """The last complete box, else the last <answer> tag, else the last closing phrase."""
         box = last_box(completion)
         if box is not None:
-            text = _TEXT.sub(r"\1", box) if len(box) < 100_000 else box
-            return text.strip().strip("$").strip() or None
-        tags = _TAGGED.findall(completion[-100_000:])
-        return tags[-1].strip() or None if tags else closing_phrase(completion)
+            return _TEXT.sub(r"\1", box).strip().strip("$").strip() or None
+        tagged = _last_tag(completion[-TAIL:])
+        return closing_phrase(completion) if tagged is None else tagged.strip() or None
 
     def shortcut(self, gold: str, answer: str, extra: Mapping[str, Any]) -> float | None:
         """Nothing is settled without the scorer but absurd lengths."""
@@ -51,6 +56,12 @@ class ReasoningGymReward(Reward):
         """ValueError if the family is unknown or its scorer does not give the gold answer full marks."""
         if self.score(gold, gold, extra) < 1.0:
             raise ValueError(f"the gold answer {gold[:80]!r} does not get full marks from its own scorer")
+
+
+def _last_tag(text: str) -> str | None:
+    """What the last complete `<answer>...</answer>` holds; None if there is none."""
+    start = text.rfind("<answer>", 0, max(0, text.rfind("</answer>")))
+    return text[start + len("<answer>") : text.index("</answer>", start)] if start >= 0 else None
 
 
 def _metadata(extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,6 @@ def verify(
     """
     if len(golds) != len(completions) or (extras is not None and len(extras) != len(golds)):
         raise ValueError(f"{len(golds)} gold answers, {len(completions)} completions: give one of each")
-    if not timeout > 0:
-        raise ValueError(f"timeout is {timeout}; give seconds above 0")
     reward = get_reward(name)
     answers = [reward.extract(completion) if isinstance(completion, str) else None for completion in completions]
     return score_answers(golds, answers, name=name, extras=extras, timeout=timeout)
@@ -54,6 +52,7 @@ def score_answers(
     timeout: float = DEFAULT_TIMEOUT,
 ) -> list[Verdict]:
     """`verify` for answers already taken from their completions; None is no answer."""
+    _check_timeout(timeout)
     reward = get_reward(name)
     verdicts: list[Verdict | None] = [None] * len(golds)
     waiting: dict[str, list[int]] = {}  # identical work -> its places
@@ -101,6 +100,7 @@ def check_golds(
     timeout: float = DEFAULT_TIMEOUT,
 ) -> list[str | None]:
     """For each gold answer None if completions can be scored against it, else why not, in the same order."""
+    _check_timeout(timeout)
     reward = get_reward(name)
     seen: dict[str, Future[dict[str, Any]] | None] = {}
     keys: list[str] = []
@@ -128,6 +128,11 @@ def check_gold(
     problem = check_golds([gold], name=name, extras=[extra or {}], timeout=timeout)[0]
     if problem is not None:
         raise ValueError(problem)
+
+
+def _check_timeout(timeout: float) -> None:
+    if not 0 < timeout < 86_400:
+        raise ValueError(f"timeout is {timeout}; give seconds above 0 and below a day")
 
 
 def _verdict(reply: dict[str, Any], answer: str | None) -> Verdict:

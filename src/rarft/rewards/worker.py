@@ -59,7 +59,7 @@ def main() -> None:
                 get_reward(request["name"]).warm_up()
                 reply: dict[str, Any] = {"loaded": True}
             except Exception as error:
-                reply = {"failed": f"{type(error).__name__}: {error}"}
+                reply = {"failed": f"{type(error).__name__}: {error}"[:500]}
             _limit_memory(request["memory"])
         else:
             reward = get_reward(request["name"])
