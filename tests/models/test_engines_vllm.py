@@ -19,10 +19,10 @@ from vllm_models import SMALL, needs_vllm, real_models, tiny_model, vllm_server
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError, StageError
-from rarft.evaluation.rollouts import read_rollouts
 from rarft.models.engines import EngineOptions, open_engine
 from rarft.models.engines.base import Metered, Sampling
 from rarft.records.labels import read_labels
+from rarft.records.rollouts import read_rollouts
 from rarft.relevance.label import LabelConfig, label
 
 pytestmark = needs_vllm
