@@ -1,6 +1,5 @@
 """Index and search: what is stored is found, changes need no rebuild, and the guard holds."""
 
-import importlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,12 +21,11 @@ from rarft.retriever import (
     find_analogies,
     index,
     retrieve,
+    trace_index,
 )
 from rarft.retriever.ann import Lists, centroid_sets, cluster
 from rarft.retriever.encoder import Encoder, load_encoder
 from rarft.retriever.maxsim import scores
-
-index_module = importlib.import_module("rarft.retriever.index")  # the package names the stage after it
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +76,8 @@ def test_many_single_vectors(tmp_path: Path, toy: dict[str, str]) -> None:
         def encode_problems(self, texts: list[str], *rest: int) -> list[np.ndarray]:
             return [made[int(text)][None] for text in texts]
 
-    info = index_module.Info("made", "-", "single-vector", "both", 8, 1, 32, 500)
-    (tmp_path / "index.json").write_text(json.dumps(info.__dict__))
-    found = TraceIndex(tmp_path, encoder=Fixed())  # type: ignore[arg-type]
+    info = trace_index.Info("made", "-", "single-vector", "both", 8, 1, 32, 500)
+    found = TraceIndex.create(tmp_path, info, encoder=Fixed())  # type: ignore[arg-type]
     found.add(traces)
     found.finish()
     assert found.search_type == "ann"
@@ -162,7 +159,7 @@ def test_add_and_remove_without_rebuild(
 
 
 def test_goes_on_after_an_interruption(toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module, "CHUNK", 10)
+    monkeypatch.setattr(trace_index, "CHUNK", 10)
     encode, seen = Encoder.encode_traces, []
 
     def breaks(self: Encoder, chunk: list[Trace], *rest: int) -> list[np.ndarray]:
@@ -219,11 +216,12 @@ def test_retrieve_stage(built: Path, toy: dict[str, str], tmp_path: Path) -> Non
     assert [hit.trace_id for hit in single] == [row["trace_id"] for row in rows[12:15]]
 
 
-@pytest.mark.parametrize("top_k", [0, 37])
-def test_top_k_is_checked(top_k: int, built: Path, toy: dict[str, str], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"top-k is {top_k}"):
-        retrieve(RetrieveConfig(problems=toy["problems"], index=str(built), top_k=top_k), tmp_path / "out")
+def test_top_k_is_checked(built: Path, toy: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="top-k is 37"):
+        retrieve(RetrieveConfig(problems=toy["problems"], index=str(built), top_k=37), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="top-k is 0"):
+        find_analogies(TraceIndex(built), ["abone"], 0)
 
 
 def test_minimum_score_leaves_problems_without(built: Path, toy: dict[str, str], tmp_path: Path) -> None:
