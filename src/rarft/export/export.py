@@ -121,7 +121,7 @@ def check(config: ExportConfig) -> None:
 
 
 @stage("export", "data and reward for verl, TRL, SkyRL or OpenRLHF", place=75, estimate=estimate)
-def export(config: ExportConfig, work: Work) -> None:
+def write_export(config: ExportConfig, work: Work) -> None:
     """Write an export.
 
     Raises:
