@@ -3,9 +3,9 @@ options=()
 [ "$HAS_VALIDATION" = false ] || options+=(--eval_strategy steps --eval_steps 10)
 [ "$TEMPLATE_JSON" = "{}" ] || options+=(--chat_template_kwargs "$TEMPLATE_JSON")
 rows=$((PROMPTS_PER_STEP * SAMPLES / GPUS))
-micro=${MICRO_BATCH:-$SAMPLES}
-if [ $((rows % micro)) -ne 0 ]; then
-  echo "run.sh: $rows samples a step and device are not a multiple of MICRO_BATCH=$micro; set MICRO_BATCH" >&2
+micro=${MICRO_BATCH:-$((rows % SAMPLES == 0 ? SAMPLES : rows))}
+if [ $((PROMPTS_PER_STEP * SAMPLES % GPUS)) -ne 0 ] || [ $((rows % micro)) -ne 0 ]; then
+  echo "run.sh: $PROMPTS_PER_STEP x $SAMPLES samples a step on $GPUS devices are no whole number of batches of $micro" >&2
   exit 2
 fi
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rarft.rewards import reason_shares, verify
+from rarft.rewards import REASONS, verify
 
 
 def reward(
@@ -27,6 +27,7 @@ def reward(
         extras=[json.loads(row["columns"]) for row in extra_info],
     )
     if log_metric is not None:
-        for reason, share in reason_shares(verdicts).items():
+        for reason in REASONS:
+            share = sum(verdict.reason == reason for verdict in verdicts) / len(verdicts)
             log_metric(f"reason/{reason}", share)
     return [verdict.reward for verdict in verdicts]
