@@ -25,9 +25,9 @@ from typing import NamedTuple
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
-from rarft.cli import main  # noqa: E402
-from rarft.core.config import Config, nested_config  # noqa: E402
-from rarft.core.stages import find_stages  # noqa: E402
+from rarft.cli import main
+from rarft.core.config import Config, nested_config
+from rarft.core.stages import find_stages
 
 MOST_CPU_SECONDS = 60
 LABEL = "label --problems problems.jsonl --traces traces.jsonl"
@@ -51,7 +51,9 @@ class Case(NamedTuple):
 
 def case(line: str, *codes: int, says: str = "", **files: str | bytes) -> Case:
     """`__` in a keyword stands for the dot in a file's name, `␣` in the line for a space within a word."""
-    written = {name.replace("__", "."): text.encode() if isinstance(text, str) else text for name, text in files.items()}
+    written = {
+        name.replace("__", "."): text.encode() if isinstance(text, str) else text for name, text in files.items()
+    }
     return Case([word.replace("␣", " ") for word in line.split(" ")], codes or (2,), written, says)
 
 
@@ -75,7 +77,7 @@ def foreign_files() -> Iterator[Case]:
     for name in ("../victim", "../../victim", ".", "..", "/etc", "", "prepare/..", "~", "*"):
         yield case(f"run r.yaml --from {name}", r__yaml=RECIPE)
         yield case(f"run r.yaml --until {name}", r__yaml=RECIPE)
-    for name in ("../victim", "/tmp/victim", ".", "..", "a/b", "''", "\"\\0\"", "~", ".partial", "a b", "x" * 300):
+    for name in ("../victim", "/tmp/victim", ".", "..", "a/b", "''", '"\\0"', "~", ".partial", "a b", "x" * 300):
         yield case("run r.yaml", r__yaml=RECIPE.replace("  prepare:", f"  {name}:"))
     yield Case(["run", "r.yaml"], (2,), {"r.yaml": RECIPE.encode(), "run/prepare/mine.txt": b"mine"})
     yield Case(["run", "r.yaml", "--from", "prepare"], (2,), {"r.yaml": RECIPE.encode(), "run/prepare/mine.txt": b"m"})
@@ -132,7 +134,9 @@ def outputs() -> Iterator[Case]:
 def folders_of_strangers() -> Iterator[Case]:
     """Section 5: code, pickles, keys; section 8: damaged weights."""
     code = b'raise SystemExit(open("owned", "w").close())'
-    auto = json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}}).encode()
+    auto = json.dumps(
+        {"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"}}
+    ).encode()
     llama = json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 8, "hidden_size": 8,
                         "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}).encode()  # fmt: skip
     pickle = b"cos\nsystem\n(S'touch owned'\ntR."
@@ -158,7 +162,17 @@ def folders_of_strangers() -> Iterator[Case]:
         yield Case([*JUDGE.split(), "--judge.api-key-env", key], (2,))
     shadow = {f"{name}.py": code for name in ("json", "rarft", "torch", "re", "sympy", "numpy")}
     yield Case(["verify", "v.jsonl"], (0,), {"v.jsonl": b'{"gold": "x+y", "answer": "$y+x$"}\n', **shadow})
-    for target in ("json:loads", "os:system", "nothing:X", ":", "json:", ":X", "rarft.core.config:Config", "x" * 400, "a b:c"):
+    for target in (
+        "json:loads",
+        "os:system",
+        "nothing:X",
+        ":",
+        "json:",
+        ":X",
+        "rarft.core.config:Config",
+        "x" * 400,
+        "a b:c",
+    ):
         yield case(f"{EVALUATE} --reward {target.replace(' ', '␣')}")
         yield case(f"verify v.jsonl --reward {target.replace(' ', '␣')}", v__jsonl='{"gold": 2, "answer": "2"}\n')
 
@@ -180,13 +194,30 @@ def bad_files() -> Iterator[Case]:
         for i, content in enumerate(contents):
             yield Case(lines[i % len(lines)].format(name).split(), (2,), {name: content})
     for line in ("verify {}", *lines):
-        for name in ("no-such.jsonl", "/dev/zero", "/proc/self/mem", "/etc", "secret.jsonl", "x" * 300, "dangling.jsonl", "a\0b"):
+        for name in (
+            "no-such.jsonl",
+            "/dev/zero",
+            "/proc/self/mem",
+            "/etc",
+            "secret.jsonl",
+            "x" * 300,
+            "dangling.jsonl",
+            "a\0b",
+        ):
             yield case(line.format(name))
     for content in (b"", b"{", b"[]", b"{}", b'{"gold": 1}\n', b'{"gold": [], "answer": "2"}', b'{"gold": "", "answer": "2"}',
                     b'{"gold": 1e999, "answer": "2"}', b'{"gold": "2", "answer": {}}', b"\xff", b"[" * 99_999,
                     b'{"gold": "\\ud800", "answer": "2"}'):  # fmt: skip
         yield Case(["verify", "bad.jsonl"], (0,) if content == b"" else (2,), {"bad.jsonl": content})
-    for option in ("--timeout nan", "--timeout 0", "--timeout -1", "--timeout inf", "--timeout 1e999", "--reward typo", "--reward"):
+    for option in (
+        "--timeout nan",
+        "--timeout 0",
+        "--timeout -1",
+        "--timeout inf",
+        "--timeout 1e999",
+        "--reward typo",
+        "--reward",
+    ):
         yield case(f"verify v.jsonl {option}", v__jsonl='{"gold": 2, "answer": "2"}\n')
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
@@ -217,17 +248,17 @@ def damaged_stages() -> Iterator[Case]:
            good.replace(b'"bm25"', b"[]"), good.replace(b'"files": {', b'"files": {"x": 1, '), re.sub(b'"results": {', b'"results": 3, "x": {', good))  # fmt: skip
     for text in odd:
         yield Case(RETRIEVE.replace("--index index", "--index broken").split(), (0, 2), {"broken/manifest.json": text})
-    for name in sorted(p.relative_to("index").as_posix() for p in Path("index").rglob("*") if p.is_file() and p.name != "manifest.json"):
+    for name in sorted(
+        p.relative_to("index").as_posix() for p in Path("index").rglob("*") if p.is_file() and p.name != "manifest.json"
+    ):
         for change in (b"", b"x" * 100, (Path("index") / name).read_bytes()[:-20]):
             yield Case(RETRIEVE.replace("--index index", "--index broken").split(), (0, 2), {f"broken/{name}": change})
     labels = Path("labels/labels.parquet").read_bytes()
     for text in (b"", b"x" * 99, labels[:-9], labels[: len(labels) // 2]):
-        yield Case("audit bad.parquet --output out".split(), (2,), {"bad.parquet": text})
-        yield Case("audit labels/labels.parquet bad.parquet --output out".split(), (2,), {"bad.parquet": text})
-        yield Case("train-retriever --labels bad.parquet --problems problems.jsonl --traces traces.jsonl --base-model bm25"
-                   " --output out".split(), (2,), {"bad.parquet": text})  # fmt: skip
-        yield Case("evaluate-retriever --labels bad.parquet --problems problems.jsonl --traces traces.jsonl --retriever bm25"
-                   " --output out".split(), (2,), {"bad.parquet": text})  # fmt: skip
+        yield Case(["audit", "bad.parquet", "--output", "out"], (2,), {"bad.parquet": text})
+        yield Case(["audit", "labels/labels.parquet", "bad.parquet", "--output", "out"], (2,), {"bad.parquet": text})
+        yield Case(["train-retriever", "--labels", "bad.parquet", "--problems", "problems.jsonl", "--traces", "traces.jsonl", "--base-model", "bm25", "--output", "out"], (2,), {"bad.parquet": text})  # fmt: skip
+        yield Case(["evaluate-retriever", "--labels", "bad.parquet", "--problems", "problems.jsonl", "--traces", "traces.jsonl", "--retriever", "bm25", "--output", "out"], (2,), {"bad.parquet": text})  # fmt: skip
     yield case("audit labels --output out", 0, 2)
     yield case("audit problems.jsonl --output out")
     yield case("audit labels labels --output out", 0, 2)
@@ -235,11 +266,11 @@ def damaged_stages() -> Iterator[Case]:
     for run in ("problems.jsonl", "no-such", "index", "/etc", "/dev/null", ".", ""):
         yield case(f"report {run} --output out", 0 if run == "index" else 2, 2)
     for text in (b"", b"{", b"[]", b"{}", b'{"stages": {}}', b'{"order": 3, "stages": []}', b"\xff", b"[" * 99_999):
-        yield Case("report run --output out".split(), (2,), {"run/run.json": text})
+        yield Case(["report", "run", "--output", "out"], (2,), {"run/run.json": text})
     run = json.dumps({"name": "r", "output": "run", "stages": {"e": {"stage": "evaluate"}}, "order": ["e"],
                       "arms": [{"name": "$x_{", "evaluate": "e"}]}).encode()  # fmt: skip
     for text in odd:
-        yield Case("report run --output out".split(), (0, 2), {"run/run.json": run, "run/e/manifest.json": text})
+        yield Case(["report", "run", "--output", "out"], (0, 2), {"run/run.json": run, "run/e/manifest.json": text})
 
 
 def numbers() -> Iterator[Case]:
@@ -305,7 +336,10 @@ def streams(start: Path) -> Iterator[tuple[str, str]]:
 def prepare_scratch(scratch: Path) -> None:
     """Good inputs of every kind."""
     os.chdir(scratch)
-    problems = [{"id": f"p{i}", "question": f"What is {i} plus {i + 3}?", "answer": str(2 * i + 3), "structure": i % 2} for i in range(8)]
+    problems = [
+        {"id": f"p{i}", "question": f"What is {i} plus {i + 3}?", "answer": str(2 * i + 3), "structure": i % 2}
+        for i in range(8)
+    ]
     traces = [{"id": f"t{i}", "problem": f"Ann has {i} pears and buys {2 * i}.", "answer": str(3 * i), "structure": i % 2,
                "solution": f"\\boxed{{{3 * i}}}"} for i in range(8)]  # fmt: skip
     for name, rows in (("problems", problems), ("traces", traces)):
@@ -358,7 +392,12 @@ def attempt(tried: Case, scratch: Path) -> str:
     after = _contents(folder)
     changed = [name for name in before if after.get(name) != before[name] and name not in ("link", "linked.txt")]
     output = folder / "out"
-    whole = "out" in tried.files or "out/mine.txt" in tried.files or "out/manifest.json" in tried.files or not output.exists()
+    whole = (
+        "out" in tried.files
+        or "out/mine.txt" in tried.files
+        or "out/manifest.json" in tried.files
+        or not output.exists()
+    )
     lines = [line for line in told.splitlines() if line.startswith("rarft: ")]
     faults = {
         f"exit {code}, expected {tried.codes}": code not in tried.codes,
@@ -383,7 +422,7 @@ def _contents(folder: Path) -> dict[str, str]:
 
 def attack(chosen: list[str]) -> int:
     """Try all, print tried, held and broken by class, and each that broke. Returns how many broke."""
-    import datasets, pyarrow.parquet, torch, transformers  # noqa: E401, F401 (once, not in every fork)
+    import datasets  # noqa: F401 (once, not in every fork)
 
     lines, broke = [f"{'class':<22}{'tried':>7}{'held':>7}{'broken':>7}"], 0
     with tempfile.TemporaryDirectory() as name:
@@ -394,8 +433,10 @@ def attack(chosen: list[str]) -> int:
         for made in [*CLASSES, streams]:
             if chosen and made.__name__ not in chosen:
                 continue
-            found = streams(scratch) if made is streams else (
-                (" ".join([*c.words, "with", *c.files]), attempt(c, scratch)) for c in made()
+            found = (
+                streams(scratch)
+                if made is streams
+                else ((" ".join([*c.words, "with", *c.files]), attempt(c, scratch)) for c in made())
             )
             tried = bad = 0
             for line, fault in found:

@@ -23,10 +23,10 @@ from pydantic.fields import FieldInfo
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported: no waiting for a hub
 
-from rarft.cli import main  # noqa: E402
-from rarft.core.config import Config, nested_config  # noqa: E402
-from rarft.core.stages import find_stages  # noqa: E402
-from rarft.flags import _flag  # noqa: E402
+from rarft.cli import main
+from rarft.core.config import Config, nested_config
+from rarft.core.stages import find_stages
+from rarft.flags import _flag
 
 SECONDS = float(os.environ.get("RARFT_FUZZ_SECONDS", "40"))
 FIRST_SEED = int(os.environ.get("RARFT_FUZZ_SEED", "0"))
@@ -64,7 +64,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ["index", "--traces", paths["traces"], "--retriever", "bm25"],
         ["retrieve", "--problems", paths["problems"], "--index", "index"],
     ):
-        code, said, *_ = run([*line, "--output", {"label": "labels", "retrieve": "analogies"}.get(line[0], "index")], folder)
+        code, said, *_ = run(
+            [*line, "--output", {"label": "labels", "retrieve": "analogies"}.get(line[0], "index")], folder
+        )
         assert code == 0, said
     return {**paths, **{name: str(folder / name) for name in ("labels", "index", "analogies")},
             "retriever": "bm25", "base_model": "no-such/encoder", "model": "no-such/model"}  # fmt: skip

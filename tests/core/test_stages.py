@@ -253,7 +253,10 @@ def test_a_failure_over_a_damaged_input_is_the_inputs(tmp_path: Path, source: Pa
 
 
 def test_a_full_disk_is_told_in_any_library_words() -> None:
-    for error in (OSError(errno.ENOSPC, "x", "f"), RuntimeError("lance error: No space left on device (os error 28), x")):
+    for error in (
+        OSError(errno.ENOSPC, "x", "f"),
+        RuntimeError("lance error: No space left on device (os error 28), x"),
+    ):
         assert one_line(error).startswith("no space left on the disk")
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rarft.evaluation.rollouts import read_rollouts
 from scipy import stats
 from vllm_models import SMALL, needs_vllm, real_models, tiny_model, vllm_server
 

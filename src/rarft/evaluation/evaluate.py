@@ -201,7 +201,8 @@ def _check_k(k: int | None, plan: Sequence[Prompt]) -> None:
     fewest = min(counts, key=lambda key: counts[key])
     if k is not None and k > counts[fewest]:
         raise InputError(
-            f"k is {k}, and problem {fewest[1]} of {fewest[0]} gets {counts[fewest]} samples; lower --k or raise --samples"
+            f"k is {k}, and problem {fewest[1]} of {fewest[0]} gets {counts[fewest]} samples; lower --k or raise "
+            "--samples"
         )
 
 
