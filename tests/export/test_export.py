@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -73,9 +74,7 @@ def trainer_ids(to: str, folder: Path, model: str, row: dict[str, Any], options:
 
 @pytest.mark.parametrize("kind", ["chat", "plain", "head"])
 @pytest.mark.parametrize("to", TRAINERS)
-def test_every_row_has_the_token_ids_of_rarft_train(
-    to: str, kind: str, models: dict[str, str], tmp_path: Path
-) -> None:
+def test_every_row_has_the_token_ids_of_rarft_train(to: str, kind: str, models: dict[str, str], tmp_path: Path) -> None:
     options = {"enable_thinking": False} if kind == "chat" else {}
     prompt = PromptConfig(instruction="Box it.", chat_template_kwargs=options)
     job = config(tmp_path, models[kind], to, prompt=prompt.model_dump(), top_k=2)
@@ -166,7 +165,7 @@ def test_commands_carry_lengths_template_options_and_order(models: dict[str, str
     assert f"data.max_prompt_length={longest}" in verl and "data.max_response_length=16" in verl
     assert {"data.shuffle=False", "+data.apply_chat_template_kwargs.enable_thinking=false"} <= set(verl)
     trl, _ = found["trl"]
-    after = dict(zip(trl, trl[1:], strict=False))
+    after = dict(itertools.pairwise(trl))
     assert after["--shuffle_dataset"] == "false" and after["--max_completion_length"] == "16"
     assert json.loads(after["--chat_template_kwargs"]) == {"enable_thinking": False}
     assert int(after["--per_device_train_batch_size"]) * int(after["--gradient_accumulation_steps"]) * 8 == 4 * 16
@@ -174,13 +173,11 @@ def test_commands_carry_lengths_template_options_and_order(models: dict[str, str
     assert f"trainer.max_prompt_length={most}" in skyrl
     assert "generator.chat_template_kwargs.enable_thinking=false" in skyrl
     openrlhf, longest = found["openrlhf"]
-    assert dict(zip(openrlhf, openrlhf[1:], strict=False))["--data.max_len"] == str(longest + 16)
+    assert dict(itertools.pairwise(openrlhf))["--data.max_len"] == str(longest + 16)
     assert "--data.apply_chat_template" not in openrlhf
 
 
-def test_skyrl_gets_one_folder_of_model_and_tokenizer_for_plain_prompts(
-    models: dict[str, str], tmp_path: Path
-) -> None:
+def test_skyrl_gets_one_folder_of_model_and_tokenizer_for_plain_prompts(models: dict[str, str], tmp_path: Path) -> None:
     out = write_export(config(tmp_path, models["plain"], "skyrl"), tmp_path / "out")
     given = arguments(out, tmp_path, OUT=str(tmp_path / "run"))
     folder = tmp_path / "run" / "policy"
@@ -193,7 +190,9 @@ def test_without_held_out_problems_validation_is_off(models: dict[str, str], tmp
     out = write_export(config(tmp_path, models["chat"], "verl", eval_problems=None), tmp_path / "out")
     assert not (out / "validation.parquet").exists()
     given = arguments(out, tmp_path)
-    assert {"trainer.val_before_train=false", "trainer.test_freq=-1", f"data.val_files={out}/train.parquet"} <= set(given)
+    assert {"trainer.val_before_train=false", "trainer.test_freq=-1", f"data.val_files={out}/train.parquet"} <= set(
+        given
+    )
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def load(trainer: str) -> Any:
 
 @pytest.fixture
 def skyrl(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """SkyRL's base class is not installed here: one of the same shape. benchmarks/export_check.py takes the real one."""
+    """SkyRL's base class is not installed here: one of its shape. benchmarks/export_check.py takes the real one."""
     names = ("skyrl_gym", "skyrl_gym.envs", "skyrl_gym.envs.base_text_env", "skyrl_gym.envs.registration")
     for name in names:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))

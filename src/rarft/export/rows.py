@@ -1,6 +1,6 @@
 """The rows of an export: which demonstrations stand before which problem, as a prompt of the trainer's own form.
 
-A trainer reads rows, and decides nothing at run time. So what `rarft train` decides at each visit (a draw among the best
+A trainer reads rows and decides nothing at run time. So what `rarft train` decides at each visit (a draw among the best
 traces, a visit without demonstration, a share of demonstrations that changes) is decided here: one row per visit, in
 the order in which `rarft train` visits. Each prompt is tokenized as the trainer tokenizes it, and has to give the token
 ids of `rarft train`. Left out: packing, images.

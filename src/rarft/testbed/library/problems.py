@@ -36,15 +36,15 @@ FRAMES = {
     "names": (
         "{who} has a list of the {helpers} and wants to {task}.",
         "All the {helpers} are on a list, and {who} has to {task}.",
-        "Given who the {helpers} are, {who} would like to {task}.",
+        "{who} looks at the list of the {helpers} and would like to {task}.",
     ),
     "text": (
         "A text is to go with the {things}, and {who} wants to {task}.",
-        "{who} has a few words that belong to the {things} and would like to {task}.",
+        "{who} has a short text for the {things} and would like to {task}.",
         "There is something written on the {things}, and {who} has to {task}.",
     ),
     "n": (
-        "An order of {things} comes to a whole number, and {who} wants to {task}.",
+        "The {things} on order make a whole number, and {who} wants to {task}.",
         "{who} has a number on the slip for the {things} and would like to {task}.",
         "For the {things} a number has been written down, and {who} has to {task}.",
     ),
