@@ -7,8 +7,8 @@
 
 For each trainer, and for chat and plain prompts: export, load with the trainer's own dataset class, tokenize as its
 rollout does, and compare with `rarft train` row by row. Then its reward is called the way the trainer calls it (verl's
-reward manager, a Ray actor, SkyRL's `skyrl_gym.make`, OpenRLHF's executor) on completions, hostile
-ones among them, and compared with `rarft.rewards.verify`. Then run.sh's options are read by the trainer's own parser. Needs no GPU.
+reward manager, a Ray actor, SkyRL's `skyrl_gym.make`, OpenRLHF's executor) on completions, hostile ones among them, and
+compared with `rarft.rewards.verify`. Then run.sh's options are read by the trainer's own parser. Needs no GPU.
 A package that cannot be imported is reported as not checked, and the exit code is 1 if any check failed.
 """
 
