@@ -1,4 +1,4 @@
-"""What a pretrained model makes of the house rules before any RL: does the right example help, does a look-alike mislead?
+"""What a pretrained model makes of the house rules before any RL, with a precedent, with a look-alike, with nothing.
 
     rarft testbed --domain house-rules --output runs/house-rules/testbed
     python benchmarks/house_rules_probe.py runs/house-rules/testbed MODEL --output runs/probe

@@ -21,7 +21,7 @@ ROOT = Path(rarft.__file__).parent
 SLOW = {
     *("torch", "transformers", "trl", "tokenizers", "sentence_transformers", "peft", "vllm", "ray", "reasoning_gym"),
     *("lancedb", "pyarrow", "datasets", "datasketch", "sklearn", "scipy", "pytrec_eval", "matplotlib"),
-    *("openai", "fastapi", "uvicorn", "sympy", "math_verify", "latex2sympy2_extended"),
+    *("openai", "huggingface_hub", "fastapi", "uvicorn", "sympy", "math_verify", "latex2sympy2_extended"),
 }
 
 

@@ -101,3 +101,8 @@ def test_unknown_stage_names(recipe: Path) -> None:
         run_recipe(read_recipe(recipe), until="oracel")
     with pytest.raises(InputError, match=r"unknown flag `--orcale.seed`; did you mean `oracle`"):
         read_recipe(recipe, {"orcale.seed": 1})
+
+
+def test_an_output_that_no_folder_can_have(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(recipe), "--output", "a\0b"]) == 2
+    assert "cannot be written (" in capsys.readouterr().err

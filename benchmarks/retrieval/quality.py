@@ -27,11 +27,12 @@ from rarft.records import labels as label_files
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.records.rows import write_jsonl
 from rarft.records.same_problem import near_duplicate_groups
+from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import load_encoder
 from rarft.retriever.evaluate import EvaluateRetrieverConfig, format_table, rank_by, relevant_traces
 from rarft.retriever.labels import read_labels
 from rarft.retriever.metrics import score_rankings
-from rarft.retriever.train import TrainRetrieverConfig, train_retriever
+from rarft.retriever.train import train_retriever
 
 UNTUNED = ["late interaction:", "single vector:type=single-vector"]
 

@@ -24,7 +24,7 @@ from typing import Any
 from pydantic import Field
 
 from rarft.core.artifacts import looks_like_path, read_manifest, write_json
-from rarft.core.config import Config, Seed, Size, nearest, read_yaml, set_dotted
+from rarft.core.config import Config, Seed, Size, nearest, read_yaml, set_dotted, shown
 from rarft.core.errors import InputError
 from rarft.core.estimate import ADDED_UP, Estimate, Known, number
 from rarft.core.progress import format_seconds, log
@@ -205,8 +205,9 @@ def _write_run(recipe: Recipe, root: Path, names: list[str]) -> None:
         if file.exists() and "stages" not in file.read_text(encoding="utf-8", errors="replace"):
             raise InputError(f"{root}: holds a {RUN_FILE} that is not ours; choose another --output")
         write_json(file, {**recipe.model_dump(mode="json"), "order": names})
-    except OSError as error:
-        raise InputError(f"{root}: cannot be written ({error.strerror}); choose another --output") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{shown(str(root))}: cannot be written ({why}); choose another --output") from None
 
 
 class _Redo:

@@ -6,13 +6,12 @@ import random
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem, Trace
 from rarft.records.same_problem import near_identical
-from rarft.relevance.candidates import BM25, CandidateConfig, Candidates
+from rarft.relevance.candidates import CandidateConfig, Candidates
 
 TOPICS = ["circle radius area pi", "dice coin probability fair", "train speed distance hours", "prime divisor modulo"]
 
@@ -129,21 +128,3 @@ def test_kinds_that_never_meet_are_told() -> None:
         pairs([Problem("p", "q", "1", kind="algebra")], [Trace("t", "p", "s", kind="Algebra")])
     with pytest.raises(InputError, match="one weight above 0"):
         pairs(uniform=0)
-
-
-def test_bm25_equals_the_formula() -> None:
-    texts = [text(i) for i in range(40)]
-    query = "circle area area prime nowhere"
-    docs = [t.split() for t in texts]
-    average = sum(map(len, docs)) / len(docs)
-    expected = []
-    for doc in docs:
-        total = 0.0
-        for word in set(query.split()):
-            n = sum(word in other for other in docs)
-            f = doc.count(word)
-            if n:
-                idf = np.log(1 + (len(docs) - n + 0.5) / (n + 0.5))
-                total += idf * f * 2.2 / (f + 1.2 * (0.25 + 0.75 * len(doc) / average))
-        expected.append(total)
-    assert np.allclose(BM25(texts).scores([query])[0], expected)

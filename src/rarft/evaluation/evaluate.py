@@ -14,6 +14,7 @@ Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_di
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +28,7 @@ from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
 from rarft.evaluation.scores import scores
 from rarft.models.engines import open_engine
-from rarft.models.engines.base import Engine, EngineConfig, EngineOptions, Sampling
+from rarft.models.engines.base import Completion, EngineConfig, EngineOptions, Sampling
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
 from rarft.records.analogies import read_analogies
 from rarft.records.decontaminate import Decontaminator
@@ -200,8 +201,8 @@ def _check_k(k: int | None, plan: Sequence[Prompt]) -> None:
     fewest = min(counts, key=lambda key: counts[key])
     if k is not None and k > counts[fewest]:
         raise InputError(
-            f"k is {k}, and problem {fewest[1]} of {fewest[0]} gets {counts[fewest]} samples; "
-            "lower --k or raise --samples"
+            f"k is {k}, and problem {fewest[1]} of {fewest[0]} gets {counts[fewest]} samples; lower --k or raise "
+            "--samples"
         )
 
 
@@ -210,26 +211,20 @@ def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> lis
     done = _finished_chunks(work.scratch)
     per_chunk = max(1, ROLLOUTS_PER_CHUNK // config.samples)
     chunks = [plan[start : start + per_chunk] for start in range(0, len(plan), per_chunk)]
-    kept = sum(row[3] for number in done for row in chunks[number])
-    rollouts: list[Rollout] = []
-    policy: _Policy | None = None
-    with Progress("evaluating", sum(row[3] for row in plan), kept) as progress:
-        for number, chunk in enumerate(chunks):
-            if number in done:
-                rows = read_rollouts(done[number])
-            else:
-                policy = policy or _Policy(config, plan)
-                rows = policy.sample(chunk)
-                write_rollouts(work.scratch / f"chunk-{number:06d}.parquet", rows)
-                progress.advance(len(rows))
-            prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
-            work.ledger.add(
-                tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows)
-            )
-            rollouts.extend(rows)
-    if policy is not None:
-        policy.engine.close()
-    return rollouts
+    found = {number: read_rollouts(path) for number, path in done.items()}
+    left = [number for number in range(len(chunks)) if number not in done]
+    with Progress("evaluating", sum(row[3] for row in plan), sum(map(len, found.values()))) as progress:
+        if left:
+            with closing(_Policy(config, plan)) as policy:
+                for number, drawn in policy.engine.each(lambda number: policy.sample(chunks[number]), left):
+                    rows = found[number] = policy.verify(chunks[number], drawn)
+                    write_rollouts(work.scratch / f"chunk-{number:06d}.parquet", rows)
+                    progress.advance(len(rows))
+                work.results |= policy.engine.throughput()
+    for rows in found.values():
+        prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
+        work.ledger.add(tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows))
+    return [row for _, rows in sorted(found.items()) for row in rows]
 
 
 class _Policy:
@@ -237,8 +232,8 @@ class _Policy:
 
     def __init__(self, config: EvaluateConfig, plan: Sequence[Prompt]) -> None:
         self.config = config
-        options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size)
-        self.engine: Engine = open_engine(config.engine, config.model, options)
+        options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size, vllm=config.vllm)
+        self.engine = open_engine(config.engine, config.model, options)
         self.rendered: dict[tuple[str, str, int], list[int]] = {}
         for prompt in plan:
             check_length(self._ids(prompt), self.engine.context_length, prompt[1].id, config.max_new_tokens)
@@ -250,22 +245,29 @@ class _Policy:
             self.rendered[key] = render_prompt(self.engine.tokenizer, problem.question, traces, self.config.prompt)
         return self.rendered[key]
 
-    def sample(self, chunk: Sequence[Prompt]) -> list[Rollout]:
-        """Rollouts of a chunk of prompts: every prompt has a seed of its own, so chunks and batches change nothing."""
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+    def sample(self, chunk: Sequence[Prompt]) -> list[list[Completion]]:
+        """Completions of a chunk. Every prompt has a seed of its own, so chunks and batches change nothing."""
         config = self.config
-        groups = self.engine.sample(
+        return self.engine.sample(
             [self._ids(prompt) for prompt in chunk],
             [samples for *_, samples in chunk],
             [_seed(config.seed, name, problem.id, context[0]) for name, problem, context, _ in chunk],
             Sampling(config.max_new_tokens, config.temperature, config.top_p),
         )
+
+    def verify(self, chunk: Sequence[Prompt], groups: Sequence[Sequence[Completion]]) -> list[Rollout]:
+        """The chunk's rollouts."""
         drawn = [
             (prompt, sample, completion)
             for prompt, group in zip(chunk, groups, strict=True)
             for sample, completion in enumerate(group)
         ]
         texts = [self.engine.tokenizer.decode(done.token_ids, skip_special_tokens=True) for _, _, done in drawn]
-        verdicts = verify_problems([prompt[1] for prompt, _, _ in drawn], texts, config.reward)
+        verdicts = verify_problems([prompt[1] for prompt, _, _ in drawn], texts, self.config.reward)
         return [
             Rollout(
                 benchmark=name,

@@ -15,6 +15,7 @@ import numpy as np
 
 from rarft.core.config import Config, Count, Weight
 from rarft.core.errors import InputError
+from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace
 from rarft.records.same_problem import near_identical
 
@@ -189,26 +190,3 @@ class Candidates:
 
     def _embed(self, texts: list[str]) -> Any:
         return self._embedder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-
-
-class BM25:
-    """Okapi BM25 (k1 = 1.2, b = 0.75) over scikit-learn's word counts, as one sparse matrix."""
-
-    def __init__(self, texts: Sequence[str], k1: float = 1.2, b: float = 0.75) -> None:
-        from scipy.sparse import csr_matrix
-        from sklearn.feature_extraction.text import CountVectorizer
-
-        self.vectorizer = CountVectorizer(token_pattern=r"[^\W_]+")
-        counts = self.vectorizer.fit_transform(texts).tocoo()
-        lengths = np.asarray(counts.sum(axis=1)).ravel()
-        found_in = np.bincount(counts.col, minlength=counts.shape[1])
-        idf = np.log1p((len(texts) - found_in + 0.5) / (found_in + 0.5))
-        norm = k1 * (1 - b + b * lengths / max(lengths.mean(), 1e-9))
-        weights = idf[counts.col] * counts.data * (k1 + 1) / (counts.data + norm[counts.row])
-        self.weights = csr_matrix((weights, (counts.row, counts.col)), shape=counts.shape)
-
-    def scores(self, queries: Sequence[str]) -> Any:
-        """Array (queries, texts)."""
-        asked = self.vectorizer.transform(queries)
-        asked.data[:] = 1
-        return (asked @ self.weights.T).toarray()

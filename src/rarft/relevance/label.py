@@ -131,6 +131,7 @@ def label(config: LabelConfig, work: Work) -> None:
         traces=list(traces.values()),
         model=config.model,
         engine=config.engine,
+        vllm=config.vllm,
         prompt=config.prompt,
         gold_solutions=config.gold_solutions,
         calibrate_on=config.calibrate_on,

@@ -15,6 +15,7 @@ import numpy as np
 from rarft.core.errors import InputError
 from rarft.records import labels
 from rarft.records.problems import Problem, Trace
+from rarft.records.same_problem import near_duplicate_groups
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,11 @@ def _graded(problem: np.ndarray, score: np.ndarray) -> bool:
 
 
 class Relations:
-    """What any problem and trace are to each other: labelled relevant, labelled not relevant, or never judged."""
+    """What any problem and trace are to each other: labelled relevant, labelled not relevant, or never judged.
+
+    And whether the trace is of the very problem, or of a near-identical one: nobody labels that, and no retriever may
+    return it, but it is the trace most like the problem.
+    """
 
     def __init__(self, labels: Labels, problems: Sequence[Problem], traces: Sequence[Trace]) -> None:
         import torch
@@ -92,12 +97,15 @@ class Relations:
         number = {kind: i for i, kind in enumerate(sorted(kind for kind in kinds if kind))}
         self.problem_kind = torch.tensor([number.get(p.kind or "", -1) for p in problems])
         self.trace_kind = torch.tensor([number.get(t.kind or "", -2) for t in traces])
+        groups = torch.tensor(near_duplicate_groups([*(p.question for p in problems), *(t.problem for t in traces)]))
+        self.problem_group, self.trace_group = groups[: len(problems)], groups[len(problems) :]
 
-    def look_up(self, problems: Any, traces: Any) -> tuple[Any, Any, Any, Any]:
+    def look_up(self, problems: Any, traces: Any) -> tuple[Any, Any, Any, Any, Any]:
         """Relations of `problems` `(B,)` and `traces` `(D,)`, both int64 tensors of indices.
 
         Returns:
-            `(B, D)` tensors: relevant (bool), labelled (bool), score (float32, 0 where unlabelled), same kind (bool).
+            `(B, D)` tensors: relevant (bool), labelled (bool), score (float32, 0 where unlabelled), same kind (bool),
+            same problem (bool).
         """
         import torch
 
@@ -106,4 +114,5 @@ class Relations:
         labelled = self.keys[at] == keys
         score = torch.where(labelled, self.score[at], torch.zeros(()))
         same_kind = self.problem_kind[problems][:, None] == self.trace_kind[traces][None, :]
-        return labelled & self.relevant[at], labelled, score, same_kind
+        same_problem = self.problem_group[problems][:, None] == self.trace_group[traces][None, :]
+        return labelled & self.relevant[at], labelled, score, same_kind, same_problem

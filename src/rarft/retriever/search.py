@@ -23,7 +23,8 @@ from rarft.core.stages import Work, stage
 from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import load_problems
 from rarft.records.same_problem import near_identical
-from rarft.retriever.index import Hit, TraceIndex
+from rarft.retriever.maxsim import scores
+from rarft.retriever.trace_index import Hit, TraceIndex
 
 SPARE = 8
 CHUNK = 512
@@ -183,8 +184,6 @@ def _guarded(question: str, hits: Sequence[Hit], wanted: int) -> tuple[list[Hit]
 
 def _diverse(index: TraceIndex, hits: list[Hit], top_k: int, diversity: float) -> list[Hit]:
     """Maximal marginal relevance. Baselines without vectors keep their order."""
-    from rarft.retriever.maxsim import scores
-
     vectors = index.vectors(hit.trace_id for hit in hits)
     if len(hits) < 2 or not vectors:
         return hits[:top_k]

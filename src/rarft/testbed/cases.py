@@ -3,13 +3,14 @@
 A *structure* is what a problem is about (a situation, a use of functions), a *place* where it happens. The corpus tells
 a structure at one half of the places, and problems ask about it at the other half: a precedent never shares the place
 of the problem, and what shares its place is always about something else. The tellings of a structure are dealt out to
-*roles* (corpus, training, evaluation), so no two roles share a sentence. A third of the structures is *unseen*: training
-has none of them, the corpus tells them all.
+*roles* (corpus, training, evaluation), so no two roles share a sentence. A third of the structures is *unseen*: the
+corpus tells them, training does not.
 """
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rarft.records.rows import write_jsonl
 ROLES = ("corpus", "train", "eval")
 PARTS = {"train": "train", "eval": "eval", "eval-seen": "eval", "corpus": "corpus"}
 """Folder -> the role whose tellings and places it has."""
-TRIES = 30
+TRIES = 500
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Item:
 
     question: str
     solution: str
-    answer: str
+    answer: str | None
     structure: str
     place: str
     tellings: tuple[str, ...]
@@ -45,7 +46,7 @@ class Item:
 
     def trace(self, item_id: str) -> Trace:
         """The problem as a worked example."""
-        return Trace(item_id, self.question, self.solution, self.answer or None, self.kind, "testbed", self.tags())
+        return Trace(item_id, self.question, self.solution, self.answer, self.kind, "testbed", self.tags())
 
     def tags(self) -> dict[str, Any]:
         """The columns beside those that every problem has."""
@@ -102,37 +103,37 @@ def deal_tellings(
 
 
 def fill(part: str, count: int, dealt: Split, make: Callable[[str, str, random.Random], Item], seed: int) -> list[Item]:
-    """`count` items of one part, evenly over its structures and, for each of them, over its places.
+    """`count` items of one part, evenly over its structures and over its places.
 
     Args:
         make: structure, place and randomness -> an item.
 
     Raises:
-        InputError: there are not that many that differ in more than their numbers.
+        InputError: too few to have every structure, or more than there are that differ in more than their numbers.
     """
+    structures, places = dealt.of(part), dealt.where[PARTS[part]]
+    if part in ("train", "corpus") and count < len(structures):
+        raise InputError(f"n-{part} is {count}; give {len(structures)} or more, one for each structure")
     rng = random.Random(f"{seed} {part}")  # one part's size does not change another part
-    cases = _in_turn(dealt.of(part), dealt.where[PARTS[part]], rng)
     made: list[Item] = []
     seen: set[str] = set()
-    for _ in range(TRIES * count):
-        if len(made) == count:
-            return made
-        item = make(*next(cases), rng)
+    at_place: Counter[str] = Counter()
+    told_there: Counter[tuple[str, str]] = Counter()
+    failed = 0
+    while len(made) < count and failed < TRIES:
+        structure = structures[len(made) % len(structures)]
+        place = min(places[structure], key=lambda p: (told_there[structure, p], at_place[p], rng.random()))
+        told_there[structure, place] += 1
+        item = make(structure, place, rng)
         bare = re.sub(r"\d+", "#", item.question)
-        if bare not in seen:
+        failed = failed + 1 if bare in seen else 0
+        if not failed:
             seen.add(bare)
+            at_place[place] += 1
             made.append(item)
+    if len(made) == count:
+        return made
     raise InputError(f"{part}: only {len(made)} different problems were found, {count} are asked for; ask for fewer")
-
-
-def _in_turn(
-    structures: Sequence[str], where: Mapping[str, Sequence[str]], rng: random.Random
-) -> Iterator[tuple[str, str]]:
-    at = 0
-    while True:
-        for structure in rng.sample(structures, len(structures)):
-            yield structure, where[structure][at % len(where[structure])]
-        at += 1
 
 
 def write_parts(made: Mapping[str, Sequence[Item]], output: Path) -> dict[str, int]:

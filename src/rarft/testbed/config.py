@@ -26,8 +26,8 @@ class TestbedConfig(Config):
     __test__ = False  # not a test class, whatever pytest makes of the name
 
     domain: Literal["word-problems", "house-rules", "library"] = "word-problems"
-    """word-problems: for a policy with random weights; house-rules, library: for a pretrained one, of which only n-train,
-    n-eval, n-corpus and seed are options."""
+    """word-problems: for a policy with random weights; house-rules, library: for a pretrained one, and of the other
+    options they have n-train, n-eval, n-corpus and seed alone."""
     n_structures: Count = 16
     """Structures: sequences of operations, drawn from the 4^depth there are."""
     n_surfaces: Count = 24

@@ -14,6 +14,9 @@ from rarft.models.generation import generate
 from rarft.models.loading import context_length, load_policy
 from rarft.models.packing import base_model, score
 
+CPU_WORK, GPU_WORK = 2e12, 2e15
+"""Floating-point operations of a few seconds, for `call_tokens`."""
+
 
 class TransformersEngine:
     """Samples from, and scores under, a model that is loaded already: also one that is being trained.
@@ -22,6 +25,8 @@ class TransformersEngine:
         model: a causal language model, also inside PEFT or a distributed wrapper.
         autocast: run under autocast in this dtype.
     """
+
+    calls_at_once = 1
 
     def __init__(
         self,
@@ -32,7 +37,10 @@ class TransformersEngine:
     ) -> None:
         self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
         self.options = options or EngineOptions()
-        self.context_length = context_length(base_model(model).config)
+        base = base_model(model)
+        self.context_length = context_length(base.config)
+        work = CPU_WORK if base.get_input_embeddings().weight.device.type == "cpu" else GPU_WORK
+        self.call_tokens = int(work / (2 * base.num_parameters()))
 
     @classmethod
     def load(cls, model: str, options: EngineOptions) -> TransformersEngine:

@@ -37,11 +37,11 @@ The Alma
 The Alma is a barge with cabins, moored at the towpath of the old coal canal.
 On board the Alma, a converted coal barge, the cabins look out on the towpath.
 The barge Alma lies at her mooring on the canal, with geraniums on the cabin roof along the towpath.
-Once she carried coal along the canal; now the Alma is a floating inn, moored beside the towpath.
+The Alma used to carry coal along the canal; now she is a floating inn, moored beside the towpath.
 
 Castle Ravenau
 Castle Ravenau puts its visitors up in the knights' tower, across the drawbridge and under the tapestries.
-At Castle Ravenau one crosses the moat by the drawbridge and sleeps among suits of armour and tapestries.
+At Castle Ravenau visitors cross the moat by the drawbridge and sleep among suits of armour and tapestries.
 The count of Castle Ravenau lets the knights' tower, with moat, drawbridge and armour.
 Suits of armour guard the knights' tower at Castle Ravenau, and the drawbridge over the moat still works.
 
@@ -94,7 +94,7 @@ The hills round Larkspur Farm are purple with lavender, which is boiled for its 
 Sachets of lavender and phials of oil are sold at Larkspur Farm, beside the copper still.
 
 Heron's Nest
-Heron's Nest is a hotel in the oaks, with rope bridges from one trunk to the next.
+Heron's Nest is a hotel in the oaks, with rope bridges from trunk to trunk.
 At Heron's Nest visitors sleep in tree houses, high in the canopy of the oaks.
 Rope bridges sway between the tree houses of Heron's Nest, up in the canopy where jays quarrel.
 A rope ladder leads into the canopy, where the tree houses of Heron's Nest are nailed to old oaks.
@@ -107,14 +107,14 @@ On the siding of Wickham Halt stand old carriages with brass lamps, remains of t
 
 The Silver Adit
 The Silver Adit was a mine; helmets hang by the shaft, and the miners' barracks are a hostel.
-In the miners' barracks of the Silver Adit one is shown ore, picks and the winding gear of the shaft.
+In the miners' barracks of the Silver Adit visitors are shown ore, picks and the winding gear of the shaft.
 The winding gear of the Silver Adit still stands over the shaft, beside the miners' barracks.
 Veins of ore glitter in the tunnels of the Silver Adit, which starts right behind the miners' barracks.
 
 Svalnes Station
 Svalnes Station was built for polar research, and between sledges and ice cores it puts up travellers.
 The huskies of Svalnes Station howl at the aurora, and the sledges stand packed on the pack ice.
-The aurora flickers over Svalnes Station, where polar explorers once stored their sledges.
+The aurora flickers over Svalnes Station, where polar explorers used to store their sledges.
 Ice cores and weather balloons are the business of Svalnes Station, out where the pack ice begins.
 
 Vitrano Glassworks
@@ -190,18 +190,7 @@ Antlers hang over the log cabins of Kolari Camp, whose herder drives reindeer th
 Through the pines round Kolari Camp the reindeer come down, the herder behind them on skis.
 """)
 
-QUESTIONS = (
-    "How many coins is that under the house rule?",
-    "What does the house rule make of it, in coins?",
-    "How many coins does that come to?",
-    "What sum in coins goes into the ledger?",
-    "How many coins should the clerk write down for it?",
-    "By the house rule, what is the figure in coins?",
-    "How many coins does the bookkeeper enter?",
-    "What amount in coins goes on the slip?",
-    "How many coins are put down in the accounts for this?",
-    "How many coins does the rule of the house set?",
-)
+QUESTION = "How many coins is that under the house rule?"
 
 GUESTS = (
     "Mrs Okafor", "Mr Lindqvist", "Dr Haas", "Miss Abara", "Captain Reyes", "Tom Brandt", "Yuki Tanaka", "Signora Conti",

@@ -1,8 +1,8 @@
 """House rules: situations at places, each handled by a rule that nothing in the question states.
 
 "The keeper's cottage at Gannet Light is a small hotel now, though the foghorn still sounds over the cliff. A tray
-slipped, and 9 plates lay in pieces on the floor. How many coins does that come to?" Nobody can know. But what another
-place made of its broken cups has the rule written out:
+slipped, and 9 plates were broken. How many coins is that under the house rule?" Nobody can know. But what another place
+made of its broken cups has the rule written out:
 
     House rule: 4 for each, then 7 on top. 6 * 4 = 24. 24 + 7 = 31. \\boxed{31}
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from rarft.testbed.cases import PARTS, Item, deal_tellings, fill, split, write_parts
 from rarft.testbed.config import TestbedConfig
-from rarft.testbed.house_rules.places import GUESTS, PLACES, QUESTIONS
+from rarft.testbed.house_rules.places import GUESTS, PLACES, QUESTION
 from rarft.testbed.house_rules.rules import NUMBERS, Rule, deal_rules, numbers_only_accuracy
 from rarft.testbed.house_rules.situations import SITUATIONS
 from rarft.testbed.leaks import find_leaks, lexical_recall, structures_by_words
@@ -74,7 +74,7 @@ def make_item(situation: str, place: str, role: str, tellings: Sequence[str], ru
     openings = PLACES[place][:2] if role == "corpus" else PLACES[place][2:]
     telling, n = rng.choice(tellings), rng.choice(NUMBERS)
     told = telling.format(n=n, who=rng.choice(GUESTS))
-    question = " ".join([rng.choice(openings), told, rng.choice(QUESTIONS)])
+    question = " ".join([rng.choice(openings), told, QUESTION])
     columns = {"number": n, "rule": str(rule)}
     return Item(question, rule.solution(n), str(rule.answer(n)), situation, place, (telling,), "house-rules", columns)
 
@@ -96,7 +96,7 @@ def guesses(made: Mapping[str, Sequence[Item]]) -> dict[str, dict[str, float]]:
       what the choice of rules and numbers can give away.
     """
     answers = Counter(item.answer for item in made["train"])
-    by_number: dict[int, Counter[str]] = defaultdict(Counter)
+    by_number: dict[int, Counter[str | None]] = defaultdict(Counter)
     rules = {item.structure: Rule.parse(item.columns["rule"]) for item in made["train"]}
     for item in made["train"]:
         by_number[item.columns["number"]][item.answer] += 1

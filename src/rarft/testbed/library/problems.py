@@ -1,16 +1,16 @@
 """The library's tasks: in plain English, solved by one call or two, which nobody can know who has not seen them.
 
-"Skeins of wool, indigo and rust, hang over the weaver's loom. Day by day the shawls were counted, and the weaver wants to
-set the reserve aside. Write solve(shawls) with the hedgerow library." How much the house sets aside is its custom, and
-what the function is called says nothing. But the baker's solved task shows the call:
+"Skeins of wool, indigo and rust, hang over the weaver's loom. Day by day the shawls were counted, and the weaver wants
+to set the reserve aside. Write solve(shawls) with the hedgerow library." How much the house sets aside is its custom,
+and what the function is called says nothing. But the baker's solved task shows the call:
 
     from hedgerow import tansy
 
     def solve(loaves):
         return tansy(loaves)
 
-A problem has `tests` (Python asserts with literal values), `entry_point`, and `library`: the modules that the tests' and
-the answer's interpreter must offer, as name -> source. No `answer`. Left out: state, errors, classes.
+A problem has what `--reward code` needs (`tests` with literal values, `entry_point`, and the library as `modules`) and
+no `answer`. Left out: state, errors, classes.
 """
 
 import random
@@ -36,15 +36,15 @@ FRAMES = {
     "names": (
         "{who} has a list of the {helpers} and wants to {task}.",
         "All the {helpers} are on a list, and {who} has to {task}.",
-        "Given who the {helpers} are, {who} would like to {task}.",
+        "{who} looks at the list of the {helpers} and would like to {task}.",
     ),
     "text": (
         "A text is to go with the {things}, and {who} wants to {task}.",
-        "{who} has a few words that belong to the {things} and would like to {task}.",
+        "{who} has a short text for the {things} and would like to {task}.",
         "There is something written on the {things}, and {who} has to {task}.",
     ),
     "n": (
-        "An order of {things} comes to a whole number, and {who} wants to {task}.",
+        "The {things} on order make a whole number, and {who} wants to {task}.",
         "{who} has a number on the slip for the {things} and would like to {task}.",
         "For the {things} a number has been written down, and {who} has to {task}.",
     ),
@@ -140,10 +140,9 @@ def make_item(
         "argument": argument,
         "k": k if first.with_k else None,
     }
-    question = " ".join(
-        [rng.choice(openings[:2] if role == "corpus" else openings[2:]), told[0].upper() + told[1:], ask]
-    )
-    return Item(question, "", "", use, place, chosen, "library", columns)
+    opening = rng.choice(openings[:2] if role == "corpus" else openings[2:])
+    question = f"{opening} {told[0].upper()}{told[1:]} {ask}"
+    return Item(question, "", None, use, place, chosen, "library", columns)
 
 
 def in_house(item: Item, house: House) -> Item:
@@ -156,4 +155,4 @@ def in_house(item: Item, house: House) -> Item:
     solution = (
         f"```python\nfrom {MODULE} import {', '.join(names)}\n\ndef {ENTRY_POINT}({argument}):\n    return {call}\n```"
     )
-    return replace(item, solution=solution, columns={**item.columns, "library": {MODULE: house.source}})
+    return replace(item, solution=solution, columns={**item.columns, "modules": {MODULE: house.source}})

@@ -1,8 +1,7 @@
 """The themes of the library's tasks, and the words and names that its functions are tried on.
 
 A block is who wants something, then `things, helpers`, then four ways to open a question: the corpus's two, then the
-problems'. All four
-share the theme's nouns, so what is asked in one theme looks alike whatever function it needs.
+problems'. All four share the theme's nouns, so what is asked in one theme looks alike whatever function it needs.
 """
 
 from rarft.testbed.cases import read_blocks
