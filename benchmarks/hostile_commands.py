@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (tables of commands)
 """Hostile commands against every stage, `verify` and `run`: how many held, by class. The table of docs/reliability.md.
 
     python -m benchmarks.hostile_commands [CLASS ...]
