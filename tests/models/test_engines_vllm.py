@@ -22,7 +22,6 @@ from rarft.core.errors import InputError, StageError
 from rarft.models.engines import EngineOptions, open_engine
 from rarft.models.engines.base import Metered, Sampling
 from rarft.records.labels import read_labels
-from rarft.records.rollouts import read_rollouts
 from rarft.relevance.label import LabelConfig, label
 
 pytestmark = needs_vllm
@@ -109,19 +108,19 @@ def p_value(tokens: Sequence[int], probs: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["transformers", "vllm"])
-@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.8, 1.0), (1.0, 0.8), (0.8, 0.9)])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.0, 0.8), (0.8, 0.9)])
 def test_first_tokens_have_the_exact_distribution(
     both: tuple[Metered, Metered], which: int, temperature: float, top_p: float
 ) -> None:
     prompt = list(both[0].tokenizer("My favourite word is")["input_ids"])
-    drawn = both[which].sample([prompt] * 8, [500] * 8, list(range(8)), Sampling(1, temperature, top_p))
+    drawn = both[which].sample([prompt] * 8, [250] * 8, list(range(8)), Sampling(1, temperature, top_p))
     tokens = [sample.token_ids[0] for group in drawn for sample in group]
-    assert len(tokens) == 4000
+    assert len(tokens) == 2000
     assert p_value(tokens, exact(both[0], prompt, temperature, top_p)) > 1e-4
     assert p_value(tokens, exact(both[0], prompt, 1.1 * temperature, top_p)) < 1e-4  # the test would notice
     if top_p < 1:
-        assert p_value(tokens, exact(both[0], prompt, temperature, top_p - 0.1)) < 1e-4
-        assert p_value(tokens, exact(both[0], prompt, temperature, top_p + 0.05)) < 1e-4
+        assert p_value(tokens, exact(both[0], prompt, temperature, top_p - 0.08)) < 1e-4
+        assert p_value(tokens, exact(both[0], prompt, temperature, top_p + 0.08)) < 1e-4
 
 
 def test_a_sample_depends_on_its_prompt_and_seed_alone(both: tuple[Metered, Metered]) -> None:
@@ -163,7 +162,8 @@ def test_what_does_not_fit_or_is_no_option_is_one_line(tmp_path: Path, monkeypat
     tiny = tiny_model(tmp_path / "tiny", max_position_embeddings=2**20, num_key_value_heads=2)
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     with pytest.raises(StageError, match=r"does not fit: it wants 0.0 GiB of weights and 1.50 GiB of cache") as told:
-        open_engine("vllm", tiny, EngineOptions(vllm={"enforce_eager": True}))
+        chunks = {"enforce_eager": True, "enable_chunked_prefill": True, "max_num_batched_tokens": 4096}
+        open_engine("vllm", tiny, EngineOptions(vllm=chunks))
     assert "\n" not in str(told.value)
     with pytest.raises(InputError, match=r"has no such argument.*nonsense"):
         open_engine("vllm", tiny, EngineOptions(vllm={"nonsense": 1}))
