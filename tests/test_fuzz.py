@@ -171,6 +171,7 @@ def attack(files: dict[str, str], folder: Path, command: Any) -> None:
     check(line, files, folder)
 
 
+@pytest.mark.fuzz
 def test_hostile_commands(files: dict[str, str], tmp_path: Path) -> None:
     ends, count = time.monotonic() + SECONDS, itertools.count(1)
     block = FIRST_SEED

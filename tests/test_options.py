@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import annotated_types
 import pytest
@@ -42,6 +42,12 @@ def test_every_number_has_a_least_value(name: str, marks: list[Any]) -> None:
     assert bounded or name in ANY_NUMBER
 
 
+def good(annotation: Any) -> Any:
+    """A value that a required option takes."""
+    origin = get_origin(annotation)
+    return ["x"] if origin is list else get_args(annotation)[0] if origin is Literal else "x"
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "-1"])
 @pytest.mark.parametrize("name", [name for name, _ in ALL if name not in ANY_NUMBER])
 def test_no_number_is_negative_or_endless(name: str, value: str) -> None:
@@ -51,6 +57,6 @@ def test_no_number_is_negative_or_endless(name: str, value: str) -> None:
     for part in reversed(path):
         values = {part: values}
     needed = {field: info for field, info in config.model_fields.items() if info.is_required()}
-    required = {field: ["x"] if get_origin(info.annotation) is list else "x" for field, info in needed.items()}
+    required = {field: good(info.annotation) for field, info in needed.items()}
     with pytest.raises(InputError, match=rf"`{'.'.join(path)}`: "):
         config.parse(required | values, "test")
