@@ -165,6 +165,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.judge_url and not options.judge_model:
         parser.error("--judge-url needs --judge-model")
+    os.environ["RARFT_CACHE"] = str(options.output / "cache")  # what was bought elsewhere would cost no time here
     options.run(options)
 
 

@@ -4,7 +4,7 @@
     python benchmarks/label_throughput.py --memory 10000 1000000     # peak memory of the labelling process
 
 A server in a process of its own answers each request after 50 ms; 64 requests are in flight. `rarft label` runs as a
-user runs it: candidates, prompts, log on disk, labels.parquet. The peer is what one writes without it: asyncio, the
+user runs it: candidates, prompts, answers on disk, labels.parquet. The peer is what one writes without it: asyncio, the
 openai client, 64 workers, a list of results in memory and one JSON file at the end; same prompts, same server. The two
 take turns, and the medians are compared. Rates depend on the machine and on what else it runs; the ratio, and the
 pairs per second of processor time, less so.
@@ -95,7 +95,9 @@ def write_inputs(folder: Path, n_problems: int, n_traces: int = 2000) -> None:
     )
 
     def text(i: int, length: int) -> str:
-        return " ".join(words[(i * 31 + j * j + 7 * j) % len(words)] + str((i * j) % 97) for j in range(length))
+        return f"{i}: " + " ".join(
+            words[(i * 31 + j * j + 7 * j) % len(words)] + str((i * j) % 97) for j in range(length)
+        )
 
     with (folder / "problems.jsonl").open("w") as out:
         for i in range(n_problems):
@@ -115,7 +117,8 @@ def ours(folder: Path, url: str, per_problem: int, output: Path) -> dict[str, fl
     arguments = ["label", "--problems", str(folder / "problems.jsonl"), "--traces", str(folder / "traces.jsonl")]
     arguments += ["--judge.base-url", url, "--judge.model", "m", "--judge.concurrency", str(IN_FLIGHT)]
     arguments += ["--candidates.per-problem", str(per_problem), "--output", str(output)]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    own = os.environ | {"RARFT_CACHE": f"{output}-answers"}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=own)
     if done.returncode:
         raise SystemExit(done.stderr)
     manifest = json.loads((output / "manifest.json").read_text())

@@ -29,6 +29,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 from trl import GRPOConfig, GRPOTrainer
 
+from rarft.models.packing import base_model
 from rarft.policy.trl.shared import SharedGRPOTrainer
 
 SHAPES: dict[str, Any] = {
@@ -46,7 +47,8 @@ SHAPES: dict[str, Any] = {
     ),
 }  # fmt: skip
 GRID = [(400, 80, 8), (80, 80, 8), (400, 80, 16), (200, 80, 8), (800, 80, 8), (400, 160, 8)]
-GPU_GRID = [(p, c, g) for p in (512, 1024, 2048, 4096) for c in (512, 2048) for g in (8, 16)]
+CHECKPOINTED = [(400, 80, 8), (1024, 512, 8)]
+GPU_GRID = [(p, c, g) for p in (512, 1024, 2048, 4096) for c in (512, 2048, 8192) for g in (8, 16)]
 
 
 def make_trainers(args: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def make_trainers(args: argparse.Namespace, folder: str) -> dict[str, Any]:
             processing_class=tokenizer,
         )
         trainer.current_gradient_accumulation_steps = 1
+        trainer.micro_batch_tokens = args.tokens
         trainer.model = trainer.accelerator.prepare_model(trainer.model)
         trainer.model_wrapped = trainer.model
         trainer.model.train()
@@ -181,7 +184,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     found["setting"]["where"] = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
     for trainer in trainers.values():  # gradients exist from here on, as in training
         update(trainer, make_batch(trainer, 8, 8, 2))
-    for p, c, g in args.cells:
+    for p, c, g, checkpointed in [(*size, False) for size in args.cells] + [
+        (*size, True) for size in args.checkpointed
+    ]:
+        for trainer in trainers.values():
+            switch = "enable" if checkpointed else "disable"
+            getattr(base_model(trainer.model), f"gradient_checkpointing_{switch}")()
         batches = {name: make_batch(trainer, p, c, g) for name, trainer in trainers.items()}
         peak = {name: memory(trainers[name], batches[name]) for name in trainers}
         times: dict[str, list[float]] = {name: [] for name in trainers}
@@ -190,6 +198,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 times[name].append(seconds(trainer, update, batches[name]))
                 trainer.model.zero_grad(set_to_none=False)
         row = summary(p, c, g, times) | {
+            "checkpointed": checkpointed, "ceiling": ceiling(p, c, g),
             "trl_mib": peak["trl"], "ours_mib": peak["ours"], "memory_ratio": peak["ours"] / peak["trl"],
         }  # fmt: skip
         found["update"].append(row)
@@ -214,6 +223,19 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def ceiling(p: int, c: int, g: int) -> float:
+    """How many times fewer tokens run when the prompt runs once: no sharing can be faster than this by much."""
+    return g * (p + c) / (p + g * c)
+
+
+def print_ceilings() -> None:
+    """The ceiling as a table of prompt by completion length: where sharing stops paying."""
+    for g in (8, 16):
+        for p in (1024, 4096):
+            found = ", ".join(f"C {c:,}: {ceiling(p, c, g):.2f}" for c in (80, 512, 2048, 8192, 32768))
+            print(f"ceiling G(P+C)/(P+GC), G {g}, P {p:,}: {found}")
+
+
 def summary(p: int, c: int, g: int, times: dict[str, list[float]]) -> dict[str, Any]:
     ratios = [a / b for a, b in zip(times["trl"], times["ours"], strict=True)]
     middle = {name: statistics.median(values) for name, values in times.items()}
@@ -229,6 +251,7 @@ def show(what: str, row: dict[str, Any]) -> None:
     )
     text += f"{row['speedup']:.2f}x ({row['speedup_low']:.2f}-{row['speedup_high']:.2f})"
     if "trl_mib" in row:
+        text += f" of {row['ceiling']:.2f}{' checkpointed' if row['checkpointed'] else ''}"
         text += f"  peak {row['trl_mib']:6.0f} / {row['ours_mib']:6.0f} MiB ({row['memory_ratio']:.2f})"
     if "ours_to_first" in row:
         text += f"  ours {row['ours_to_first']:.2f} times that of the first P"
@@ -249,13 +272,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--cells", type=cell, nargs="*", default=GRID, help="P,C,G of updates")
+    parser.add_argument(
+        "--checkpointed",
+        type=cell,
+        nargs="*",
+        default=CHECKPOINTED,
+        help="P,C,G of updates with gradient checkpointing",
+    )
+    parser.add_argument(
+        "--tokens", type=int, default=2**30, help="ours: cut the update into pieces of this many tokens"
+    )
+    parser.add_argument("--ceilings", action="store_true", help="only print the table of ceilings")
     parser.add_argument("--rollouts", type=cell, nargs="*", default=[(80, 80, 8), (400, 80, 8)], help="P,C,G")
     parser.add_argument("--gpu-grid", action="store_true", help="P 512-4096, C 512-2048, G 8-16")
     parser.add_argument("--largest", action="store_true", help="also find the largest group that fits (GPU)")
     parser.add_argument("--output", help="JSON file for the figures")
     args = parser.parse_args()
     if args.gpu_grid:
-        args.cells, args.rollouts = GPU_GRID, [(512, 512, 16), (2048, 512, 16), (4096, 512, 16)]
+        args.cells, args.checkpointed = [size for size in GPU_GRID if size[1] <= 2048], GPU_GRID
+        args.rollouts = [(512, 512, 16), (2048, 512, 16), (4096, 512, 16)]
+    if args.ceilings:
+        return print_ceilings()
     torch.set_num_threads(args.threads)
     found = measure(args)
     if args.output:

@@ -22,8 +22,8 @@ from typing import Any
 from rarft.evaluation.evaluate import EvaluateConfig, evaluate
 from rarft.models.prompts import PromptConfig
 from rarft.policy.train import TrainConfig, train
+from rarft.records.analogies import Analogy, write_analogies
 from rarft.records.problems import load_problems, load_traces
-from rarft.testbed.word_problems.warmup import write_analogies
 
 ARMS: dict[str, dict[str, Any]] = {
     "no retrieval": {"retrieval": False},
@@ -41,13 +41,13 @@ def draw_analogies(problems: Path, corpus: Path, file: Path, right: float = 0.7,
     of_structure: dict[str, list[str]] = {}
     for trace in traces:
         of_structure.setdefault(trace.extra["structure"], []).append(trace.id)
-    rows: list[dict[str, object]] = []
+    rows: list[Analogy] = []
     for problem in load_problems(str(problems)):
         same = of_structure[problem.extra["structure"]]
         for rank in range(1, ranks + 1):
             trace = draw.choice(same) if draw.random() < right else draw.choice(traces).id
-            rows.append({"problem_id": problem.id, "rank": rank, "trace_id": trace, "score": 1 / rank})
-    write_analogies(rows, file)
+            rows.append(Analogy(problem.id, rank, trace, 1 / rank))
+    write_analogies(file, rows)
 
 
 def main() -> None:

@@ -28,10 +28,10 @@ def verdict(prompt: str) -> bool:
     return number(prompt) % 3 == 0
 
 
-def completion(text: Any, tokens_in: int = 100, tokens_out: int = 20) -> bytes:
+def completion(text: Any, tokens_in: Any = 100, tokens_out: Any = 20, finish_reason: str = "stop") -> bytes:
     """The body of a chat completion."""
     usage = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out}
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
     return json.dumps({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
 
 
@@ -46,7 +46,8 @@ class FaultServer:
     """`with FaultServer(fault=..., answer=...) as server: server.url`.
 
     Args:
-        fault: `fault(n, body)` names what goes wrong with the n-th request (from 0): one of FAULTS, or an HTTP status.
+        fault: `fault(n, body)` names what goes wrong with the n-th request (from 0): one of FAULTS, or an HTTP status;
+            or it is the whole reply, `(status, headers, body)`.
         answer: `answer(body)` is the text of a good answer.
         delay: seconds before each answer.
         models: names that /models lists.
@@ -54,7 +55,7 @@ class FaultServer:
 
     def __init__(
         self,
-        fault: Callable[[int, dict[str, Any]], str] = lambda n, body: "ok",
+        fault: Callable[[int, dict[str, Any]], str | Reply] = lambda n, body: "ok",
         answer: Callable[[dict[str, Any]], Any] = judgement,
         delay: float = 0.0,
         models: tuple[str, ...] = ("m",),
@@ -138,9 +139,11 @@ class FaultServer:
             return 404, {}, json.dumps({"error": {"message": f"no model {body['model']}"}}).encode()
         return await self._misbehave(self.fault(n, body), body)
 
-    async def _misbehave(self, fault: str, body: dict[str, Any]) -> Reply | None:
+    async def _misbehave(self, fault: str | Reply, body: dict[str, Any]) -> Reply | None:
         if self.delay:
             await asyncio.sleep(self.delay)
+        if isinstance(fault, tuple):
+            return fault
         good = completion(self.answer(body))
         if fault == "ok":
             return 200, {}, good

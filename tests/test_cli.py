@@ -4,13 +4,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rarft.cli import main
 from rarft.core.config import Config, Input, nested_config
 from rarft.core.stages import find_stages
-from rarft.flags import Parser, add_fields, free_overrides
+from rarft.flags import Parser, add_fields
 
 
 class SectionConfig(Config):
@@ -25,6 +26,10 @@ class DemoConfig(Config):
     """Benchmarks."""
     columns: dict[str, str] = {}
     """Our name to theirs."""
+    options: dict[str, Any] = {}
+    """Anything."""
+    most: float | None = None
+    """A number, or none."""
     rate: float = 0.5
     """Share, from 0 to 1."""
     retrieval: bool = True
@@ -34,19 +39,18 @@ class DemoConfig(Config):
 
 def parse(*arguments: str) -> dict:
     parser = Parser(prog="rarft demo")
-    add_fields(parser, DemoConfig)
-    known, rest = parser.parse_known_args(arguments)
-    return vars(known) | dict(free_overrides(rest, parser, DemoConfig))
+    add_fields(parser, DemoConfig, list(arguments))
+    return parser.parse(list(arguments))
 
 
 def test_flags_are_made_from_the_config() -> None:
     values = parse(
         "--problems", "p.jsonl", "--benchmarks", "a", "b", "--rate", "0.25", "--no-retrieval",
-        "--judge.base-url", "http://localhost", "--columns.question", "prompt",
+        "--judge.base-url", "http://localhost", "--columns.question", "7", "--options.rate=1e-6", "--most", "-1e-3",
     )  # fmt: skip
     assert values == {
         "problems": "p.jsonl", "benchmarks": ["a", "b"], "rate": "0.25", "retrieval": False,
-        "judge.base_url": "http://localhost", "columns.question": "prompt",
+        "judge.base_url": "http://localhost", "columns.question": "7", "options.rate": 1e-6, "most": "-1e-3",
     }  # fmt: skip
 
 
@@ -54,6 +58,9 @@ def test_flags_are_made_from_the_config() -> None:
     ("arguments", "line"),
     [
         (["lable"], "no command `lable`; did you mean `label`?"),
+        (["label", "--problems"], "argument --problems: expected one argument"),
+        (["audit", "--output", "out"], "`labels` is missing"),
+        (["label", "stray", "--problems", "p"], "unexpected argument 'stray'"),
         (["label", "--problms", "p"], "unknown flag `--problms`; did you mean `--problems`?"),
         (["label", "--output", "out"], "`problems` is missing"),
         (["run"], "the following arguments are required: RECIPE.yaml"),

@@ -18,8 +18,8 @@ from benchmarks.paper.claims import CLAIMS, RETRIEVERS, TABLES, verdict
 from rarft.core.progress import format_seconds
 from rarft.evaluation.contexts import diversity, ensemble, summarise, variation
 from rarft.records.analogies import read_ranked
-from rarft.evaluation.rollouts import read_rollouts
 from rarft.records.problems import load_problems, load_traces
+from rarft.records.rollouts import read_rollouts
 from rarft.report import plots
 from rarft.report.collect import Run, System, load_runs, read_log, systems_of
 from rarft.stats import Interval, bootstrap, paired_difference

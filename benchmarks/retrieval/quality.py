@@ -22,15 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from rarft.core.artifacts import find_file, read_manifest
+from rarft.core.artifacts import read_manifest
+from rarft.records import labels as label_files
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import read_rows, write_jsonl
+from rarft.records.rows import write_jsonl
+from rarft.records.same_problem import near_duplicate_groups
+from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import load_encoder
 from rarft.retriever.evaluate import EvaluateRetrieverConfig, format_table, rank_by, relevant_traces
-from rarft.retriever.labels import LABELS, read_labels
+from rarft.retriever.labels import read_labels
 from rarft.retriever.metrics import score_rankings
-from rarft.retriever.similar import near_duplicate_groups
-from rarft.retriever.train import TrainRetrieverConfig, train_retriever
+from rarft.retriever.train import train_retriever
 
 UNTUNED = ["late interaction:", "single vector:type=single-vector"]
 
@@ -88,7 +90,7 @@ def champ(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
 
 
 def labels(args: argparse.Namespace, arms: dict, folder: Path) -> dict:
-    rows = [row for _, row in read_rows(str(find_file(args.labels, LABELS)))]
+    rows = [label._asdict() for label in label_files.read_labels(args.labels)]
     labelled = {row["problem_id"] for row in rows}
     problems = [p for p in load_problems(args.problems) if p.id in labelled]
     return cross_validate(args, arms, folder, problems, load_traces(args.traces), rows)

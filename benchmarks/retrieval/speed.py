@@ -3,7 +3,7 @@
     python benchmarks/retrieval/speed.py --traces gsm8k_traces.jsonl --problems gsm8k_problems.jsonl
 
 No ColBERT-sized encoder is run over 100k traces: token vectors of 1,000 real traces are encoded once (MiniLM, an
-orthogonal projection to 128 dimensions), and each synthetic trace is four runs of 32 consecutive real vectors plus
+projection to 128 principal components), and each synthetic trace is four runs of 32 consecutive real vectors plus
 noise of a third of their length. Queries are real problems that are not among those traces, cut at 32 vectors. So
 encoding is not in the times; everything after it is. Measured per size: building (writing, clustering, assigning),
 disk, resident memory while searching, latency of single queries, and agreement with exact MaxSim; beside exact MaxSim
@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,8 @@ import numpy as np
 from rarft.core.artifacts import write_json
 from rarft.records.problems import Trace, load_problems, load_traces
 from rarft.retriever.encoder import Settings, load_encoder
-from rarft.retriever.index import INFO, Info, TraceIndex
 from rarft.retriever.maxsim import Packed, scores, top_traces
+from rarft.retriever.trace_index import Info, TraceIndex
 
 TOKENS, DIM = 128, 128
 PLAID_MOST = 2_400  # on two cores it takes more than seven minutes to index 10,000
@@ -96,8 +95,8 @@ def native(folder: Path, size: int, made: Made) -> list[dict]:
     from lancedb.index import IvfPq
 
     folder.mkdir()
-    write_json(folder / INFO, asdict(Info("made", "-", "multi-vector", "both", TOKENS, 1, DIM, 10**9)))
-    index = TraceIndex(folder, encoder=made)  # type: ignore[arg-type]
+    info = Info("made", "-", "multi-vector", "both", TOKENS, 1, DIM, 10**9)
+    index = TraceIndex.create(folder, info, encoder=made)  # type: ignore[arg-type]
     index.add(Trace(str(i), f"problem {i}", "solution") for i in range(size))
     started = time.monotonic()
     config = IvfPq(distance_type="cosine", num_sub_vectors=16, max_iterations=10, sample_rate=64)
@@ -121,8 +120,10 @@ def native(folder: Path, size: int, made: Made) -> list[dict]:
 
 
 def real_vectors(args: argparse.Namespace, n: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    encoder = load_encoder("minilm", dim=DIM, trace_tokens=160, query_tokens=64)
-    pool = np.concatenate(encoder.encode_traces(load_traces(args.traces)[:n]))
+    encoder = load_encoder("minilm", trace_tokens=160, query_tokens=64)
+    traces = load_traces(args.traces)[:n]
+    encoder.project(DIM, traces)
+    pool = np.concatenate(encoder.encode_traces(traces))
     asked = [problem.question for problem in load_problems(args.problems)[-args.queries :]]
     return pool, [vectors[:32] for vectors in encoder.encode_problems(asked)]
 
@@ -133,8 +134,7 @@ def measure(folder: Path, size: int, made: Made, truth: list[list[str]]) -> dict
     # a single-vector index is exact at these sizes; the multi-vector one is made to use its lists
     exact_below = 10**9 if made.single else 1
     info = Info("made", "-", kind, "both", TOKENS, 1, DIM, exact_below)
-    write_json(folder / INFO, asdict(info))
-    index = TraceIndex(folder, encoder=made)  # type: ignore[arg-type]
+    index = TraceIndex.create(folder, info, encoder=made)  # type: ignore[arg-type]
     started = time.monotonic()
     index.add(Trace(str(i), f"problem {i}", "solution") for i in range(size))
     written = time.monotonic()

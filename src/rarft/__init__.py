@@ -9,6 +9,7 @@ Names are imported on first use, so that `import rarft` is quick.
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.3.0"
@@ -18,16 +19,18 @@ if TYPE_CHECKING:
     from rarft.core.errors import StageError as StageError
     from rarft.evaluation import EvaluateConfig as EvaluateConfig
     from rarft.evaluation.evaluate import evaluate as evaluate
+    from rarft.export import ExportConfig as ExportConfig
+    from rarft.export import write_export as write_export
     from rarft.policy import TrainConfig as TrainConfig
-    from rarft.policy import train as train
+    from rarft.policy.train import train as train
     from rarft.preparation import PrepareConfig as PrepareConfig
-    from rarft.preparation import prepare as prepare
+    from rarft.preparation.prepare import prepare as prepare
     from rarft.recipe import read_recipe as read_recipe
     from rarft.recipe import run_recipe as run_recipe
     from rarft.relevance import AuditConfig as AuditConfig
     from rarft.relevance import LabelConfig as LabelConfig
-    from rarft.relevance import audit as audit
-    from rarft.relevance import label as label
+    from rarft.relevance.audit import audit as audit
+    from rarft.relevance.label import label as label
     from rarft.report import ReportConfig as ReportConfig
     from rarft.report import write_report as write_report
     from rarft.retriever import EvaluateRetrieverConfig as EvaluateRetrieverConfig
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
     from rarft.retriever import RetrieveConfig as RetrieveConfig
     from rarft.retriever import TrainRetrieverConfig as TrainRetrieverConfig
     from rarft.retriever import evaluate_retriever as evaluate_retriever
-    from rarft.retriever import index as index
     from rarft.retriever import retrieve as retrieve
     from rarft.retriever import train_retriever as train_retriever
+    from rarft.retriever.index import index as index
     from rarft.rewards import verify as verify
     from rarft.testbed import ReasoningGymConfig as ReasoningGymConfig
     from rarft.testbed import TestbedConfig as TestbedConfig
@@ -65,8 +68,12 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"rarft.{OTHERS[name]}"), name)
     if name == "__all__":
         return ["__version__", *OTHERS, *_stages()]
-    if name.startswith("_") or name not in (found := _stages()):
-        raise AttributeError(f"module 'rarft' has no attribute {name!r}")
+    missing = AttributeError(f"module 'rarft' has no attribute {name!r}")
+    if name.startswith("_") or importlib.util.find_spec(f"rarft.{name}"):  # a module of ours, about to be imported
+        raise missing
+    found = _stages()
+    if name not in found:
+        raise missing
     return found[name]
 
 

@@ -24,9 +24,10 @@ from rarft.core.errors import InputError, StageError, one_line
 from rarft.core.estimate import Known, number
 from rarft.core.progress import logger
 from rarft.core.stages import find_stages
-from rarft.flags import Parser, add_fields, free_overrides
+from rarft.flags import Parser, add_fields, add_free_flags
 from rarft.recipe import Recipe, read_recipe, run_recipe
 from rarft.records.rows import count_rows
+from rarft.rewards.file import verify_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,13 +103,12 @@ def stage_command(name: str, arguments: list[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help="YAML file of the options below; flags override it")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished folder made from something else")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and what it would cost")
-    add_fields(parser, stage.config_type)
-    known, rest = parser.parse_known_args(arguments)
-    options = vars(known)
+    add_fields(parser, stage.config_type, arguments)
+    options = parser.parse(arguments)
     output, overwrite, dry_run = options.pop("output"), options.pop("overwrite"), options.pop("dry_run")
     config_file = options.pop("config")
     values = read_yaml(config_file) if config_file else {}
-    for dotted, value in [*options.items(), *free_overrides(rest, parser, stage.config_type)]:
+    for dotted, value in options.items():
         set_dotted(values, dotted, value)
     config: Config = stage.config_type.parse(values, f"rarft {name}")
     if dry_run:
@@ -130,11 +130,9 @@ def verify_command(arguments: list[str]) -> int:
     parser.add_argument("--output", metavar="FILE", help="where to write the rows (default: standard output)")
     parser.add_argument("--reward", default="math", help="which verifier (default: math)")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds of work per answer (default: 5)")
-    options = parser.parse_args(arguments)
+    options = argparse.Namespace(**parser.parse(arguments))
     if not 0 < options.timeout < 86400:
         parser.error(f"--timeout {options.timeout}: give a number of seconds above 0")
-    from rarft.rewards.file import verify_file  # sympy: keeps --help quick
-
     verify_file(options.file, options.output, reward=options.reward, timeout=options.timeout)
     return 0
 
@@ -152,10 +150,13 @@ def run_command(arguments: list[str]) -> int:
     parser.add_argument("--from", dest="from_stage", metavar="STAGE", help="redo this stage and all after it")
     parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
     parser.add_argument("--overwrite", action="store_true", help="also replace results that were edited by hand")
-    known, rest = parser.parse_known_args(arguments)
-    overrides = free_overrides(rest, parser, Recipe, anything=True)
-    recipe = read_recipe(known.recipe, dict(overrides), output=known.output)
-    run_recipe(recipe, dry_run=known.dry_run, from_stage=known.from_stage, until=known.until, overwrite=known.overwrite)
+    fields = [f"--{name}" for name in Recipe.model_fields]
+    dotted = [word for word in arguments if "." in word.partition("=")[0] or word.partition("=")[0] in fields]
+    add_free_flags(parser, "--", "", dotted)
+    overrides = parser.parse(arguments)
+    path, output = overrides.pop("recipe"), overrides.pop("output")
+    options = {name: overrides.pop(name) for name in ("dry_run", "from_stage", "until", "overwrite")}
+    run_recipe(read_recipe(path, overrides, output=output), **options)
     return 0
 
 

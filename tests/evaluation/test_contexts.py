@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rarft.evaluation.contexts import diversity, ensemble, summarise, variation
-from rarft.evaluation.rollouts import Rollout
+from rarft.records.rollouts import Rollout
 
 
 def sampled(accuracies: dict[str, list[float]], n: int, seed: int = 0) -> list[Rollout]:

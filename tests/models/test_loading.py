@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,52 @@ def write_gguf(path: Path) -> str:
     writer.write_tensors_to_file()
     writer.close()
     return str(path)
+
+
+def test_code_and_pickles_from_a_folder_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(save_policy(tmp_path / "m"))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_policy(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_adapter_or_base_is_refused(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    base = Path(save_policy(tmp_path / "base"))
+    model, _ = load_policy(str(base), device="cpu")
+    get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path / "adapter")
+    pickled = tmp_path / "adapter" / "adapter_model.bin"
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    pickled.write_bytes(weights.read_bytes())
+    weights.rename(tmp_path / "aside")
+    with pytest.raises(InputError, match=r"no adapter_model\.safetensors"):
+        load_policy(str(tmp_path / "adapter"))
+    (tmp_path / "aside").rename(weights)
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    with pytest.raises(InputError, match="only pickled weights"):
+        load_policy(str(tmp_path / "adapter"))
+
+
+def test_damaged_weights_and_a_strangers_tokenizer_are_one_line(tmp_path: Path) -> None:
+    folder = Path(save_policy(tmp_path / "m"))
+    whole = (folder / "model.safetensors").read_bytes()
+    for damaged in (b"", whole[:100], whole[: len(whole) // 2], b"\xff" * 64):
+        (folder / "model.safetensors").write_bytes(damaged)
+        with pytest.raises(InputError, match="cannot be loaded") as told:
+            load_policy(str(folder))
+        assert "\n" not in str(told.value)
+    (folder / "model.safetensors").write_bytes(whole)
+    (folder / "x.gguf").write_bytes(b"GGUF" + b"\0" * 20)
+    with pytest.raises(InputError):
+        load_policy(str(folder / "x.gguf"))
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["stranger"] = 70_000
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(InputError, match="they don't belong"):
+        load_policy(str(folder))

@@ -12,8 +12,10 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
+    MistralConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
 )
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;+-*/=\\{}()?!\n"
@@ -34,6 +36,8 @@ SHAPE: dict[str, Any] = {
 CONFIGS = {
     "llama": lambda: LlamaConfig(**SHAPE),
     "qwen2": lambda: Qwen2Config(**SHAPE),
+    "qwen3": lambda: Qwen3Config(**SHAPE),
+    "mistral": lambda: MistralConfig(**SHAPE, sliding_window=8),
     "gemma3": lambda: Gemma3TextConfig(
         **SHAPE, sliding_window=8, layer_types=["sliding_attention"] * 2 + ["full_attention"]
     ),

@@ -14,7 +14,6 @@ from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.records.decontaminate import Decontaminator
 from rarft.records.problems import load_problems, load_traces
-from rarft.records.same_problem import DuplicateIndex, jaccard, normalise, shingles
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -37,52 +36,14 @@ def sentence(seed: int, n: int = 30) -> str:
     return " ".join(f"{rng.choice(WORDS)} {rng.randrange(1000)}" for _ in range(n // 2))
 
 
-# Duplicates
-
-
-def test_normal_form_leaves_out_how_a_text_is_set_and_keeps_what_it_says() -> None:
-    same = ["Find $x + 1$.", "find  \\left x\n + 1 \\right", "FIND x\\, + 1."]
-    assert normalise("Find $x+1$.") != normalise("Find $x-1$.")
-    assert normalise("\\frac{1}{23}") != normalise("\\frac{12}{3}")
-    assert {normalise(same[0])} == {normalise(same[2])}
-    assert normalise("\\leftarrow x") != normalise("\\left x")
-
-
-def test_near_duplicates_found_are_those_of_exact_jaccard() -> None:
-    rng = random.Random(0)
-    texts: list[str] = []
-    for i in range(60):
-        words = sentence(i, 60).split()
-        texts.append(" ".join(words))
-        for change in (1, 2, 6, 14):  # from nearly equal to rather different
-            other = list(words)
-            for at in rng.sample(range(len(other)), change):
-                other[at] = "changed"
-            texts.append(" ".join(other))
-    index, found, expected = DuplicateIndex(0.8), set(), set()
-    kept: list[int] = []
-    for i, text in enumerate(texts):
-        match = index.find_or_add(str(i), text)
-        if match:
-            found.add(i)
-            assert match.similarity == jaccard(shingles(text), shingles(texts[int(match.key)])) >= 0.8
-        if any(jaccard(shingles(text), shingles(texts[k])) >= 0.8 for k in kept):
-            expected.add(i)
-        else:
-            kept.append(i)
-    assert len(expected) >= 60
-    assert found <= expected and len(found) >= 0.97 * len(expected)
-
-
-def test_threshold_one_finds_equal_texts_alone() -> None:
-    index = DuplicateIndex(1.0)
-    assert index.find_or_add("a", "What is 2 + 2?") is None
-    assert index.find_or_add("b", "What is 2 + 3?") is None
-    match = index.find_or_add("c", " what is  $2 + 2$?")
-    assert match is not None and match.key == "a" and match.similarity == 1
-
-
 # Decontamination
+
+
+def decontaminator(*files: str, stock_phrase: int | None = None, **columns: str) -> Decontaminator:
+    found = Decontaminator(8, stock_phrase)
+    for file in files:
+        found.read(file, columns)
+    return found
 
 
 def brute_force(text: str, questions: list[str], n: int) -> bool:
@@ -99,7 +60,7 @@ def test_decontaminator_finds_what_brute_force_finds(tmp_path: Path) -> None:
     rng = random.Random(1)
     questions = [sentence(i, 24) for i in range(40)]
     files = [write(tmp_path / f"b{k}.jsonl", [{"question": q} for q in questions[k::2]]) for k in range(2)]
-    found = Decontaminator(files, 8)
+    found = decontaminator(*files)
     hits = 0
     for i in range(300):
         words = sentence(1000 + i, 40).split()
@@ -118,7 +79,7 @@ def test_decontaminator_finds_what_brute_force_finds(tmp_path: Path) -> None:
 
 
 def test_a_short_benchmark_question_matches_only_as_a_whole(tmp_path: Path) -> None:
-    found = Decontaminator([write(tmp_path / "b.jsonl", [{"problem": "What is 17 squared?"}])], 8)
+    found = decontaminator(write(tmp_path / "b.jsonl", [{"problem": "What is 17 squared?"}]))
     assert found.find("what is $17$ squared") is not None
     assert found.find("First, what is 17 squared, and why?") is None
 
@@ -128,9 +89,9 @@ def test_a_phrase_that_many_benchmark_questions_share_can_be_let_pass(tmp_path: 
     questions = [f"{sentence(i, 20)} {stock}" for i in range(3)]
     path = write(tmp_path / "b.jsonl", [{"question": q} for q in [*questions, questions[0]]])
     text = f"A new problem of its own {stock}"
-    assert Decontaminator([path]).find(text) is not None
-    assert Decontaminator([path, path], stock_phrase=4).find(text) is not None  # the same questions twice are still 3
-    lenient = Decontaminator([path], stock_phrase=3)
+    assert decontaminator(path).find(text) is not None
+    assert decontaminator(path, path, stock_phrase=4).find(text) is not None  # the same questions twice are still 3
+    lenient = decontaminator(path, stock_phrase=3)
     assert lenient.find(text) is None
     assert all(lenient.find(question) is not None for question in questions)
 
@@ -138,8 +99,17 @@ def test_a_phrase_that_many_benchmark_questions_share_can_be_let_pass(tmp_path: 
 def test_a_benchmark_without_questions_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "b.jsonl", [{"question": "What is this?"}, {"text": "x"}])
     with pytest.raises(InputError, match=r"b.jsonl, row 2: no question"):
-        Decontaminator([path])
-    assert Decontaminator([write(tmp_path / "c.jsonl", [{"q": "x y"}])], columns={"question": "q"}).find("X Y")
+        decontaminator(path)
+    assert decontaminator(write(tmp_path / "c.jsonl", [{"q": "x y"}]), question="q").find("X Y")
+    with pytest.raises(InputError, match=r"only `question` can be mapped, not `id`"):
+        decontaminator(path, id="q")
+
+
+def test_questions_in_memory_are_a_benchmark_too() -> None:
+    found = Decontaminator()
+    found.add("own", [sentence(0), sentence(1)])
+    assert found.find("Well: " + sentence(1)) == ("own", 2, " ".join(sentence(1).split()[:8]))
+    assert found.find(sentence(2)) is None
 
 
 # The stage
@@ -171,9 +141,9 @@ def test_prepare_drops_lists_and_counts(tmp_path: Path, capsys: pytest.CaptureFi
     assert [t.id for t in load_traces(str(out))] == ["t2", "t5"]
     rows = removed(out)
     assert rows["p2"]["reason"] == "contaminated" and rows["p2"]["ngram"] in bench.lower()
-    assert rows["t1"] == {"what": "trace", "id": "t1", "reason": "duplicate", "of": "problem p1", "similarity": 1.0}
-    assert rows["t3"]["reason"] == "near-duplicate" and rows["t3"]["of"] == "trace t2"
-    assert 0.8 <= rows["t3"]["similarity"] < 1
+    assert (rows["t1"]["reason"], rows["t1"]["of"], rows["t1"]["by"]) == ("duplicate", "problem p1", "text")
+    assert (rows["t3"]["reason"], rows["t3"]["of"], rows["t3"]["by"]) == ("near-duplicate", "trace t2", "template")
+    assert 0.6 <= rows["t3"]["similarity"] < 1
     assert rows["t4"]["row"] == 1 and rows["t4"]["benchmark"].endswith("b.jsonl")
     assert rows["t6"]["of"] == "trace t5"
     results = read_manifest(out)["results"]
@@ -196,7 +166,7 @@ TRACE = {"id": "t", "problem": "Solve it.", "solution": "Done."}
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ('{"id": 1, "question": "q"}\n', "p.jsonl, row 1: column `answer` is missing"),
+        ('{"id": 1, "question": "q"}\n', "p.jsonl, row 1: the gold answer is empty"),
         ('{"id": 1, "question": "", "answer": "1"}\n', "p.jsonl, row 1: column `question` is empty"),
         ('{"id": 1, "question": "q", "answer": "1"}\n{"id": 1, "question": "r", "answer": "2"}\n', "row 2: id '1' was"),
         ('{"id": 1, "question": "q", "answer": "1"}\n{broken\n', "p.jsonl, row 2: broken JSON"),

@@ -8,52 +8,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from fault_server import FAULTS, FaultServer, verdict
+from fault_server import FAULTS, FaultServer, completion, judgement, verdict
 
 from rarft.cli import main
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.llm import client as client_module
+from rarft.llm.store import store_path
 from rarft.relevance.label import LabelConfig, label
-from rarft.relevance.labelers.judge import parse_verdict
 
 KEY = "sk-secret-of-the-test"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('{"pattern": "pigeonhole", "relevant": true}', (True, "pigeonhole")),
-        ('{"relevant": false, "pattern": "none"}', (False, "none")),
-        ('Sure!\n```json\n{"pattern": "x", "relevant": true}\n```\nHope this helps.', (True, "x")),
-        ('{"pattern": "the set {1, 2}", "relevant": "Yes"}', (True, "the set {1, 2}")),
-        ('{"Pattern": "x", "Relevant": "false"}', (False, "x")),
-        ('{"pattern": "x", "relevant": 1}', (True, "x")),
-        ('{"pattern": ["a"], "relevant": true}', (True, "")),
-        ('{"pattern": "line\nbreak", "relevant": true}', (True, "line\nbreak")),
-        ('<think>no no {"relevant": false}</think> {"pattern": "x", "relevant": true}', (True, "x")),
-        ("Yes, both count in two ways.", (True, "Yes, both count in two ways.")),
-        ("**No.** Nothing is shared.", (False, "**No.** Nothing is shared.")),
-        ("Pattern: telescoping\nRelevant: yes", (True, "Pattern: telescoping Relevant: yes")),
-        ("The final answer is: No", (False, "The final answer is: No")),
-        # unclear ones: never a no
-        ("", None),
-        ("I cannot decide.", None),
-        ('{"pattern": "x", "relevant": "maybe"}', None),
-        ('{"pattern": "x", "relevant": null}', None),
-        ('{"pattern": "x", "relevant": 0.5}', None),
-        ('{"pattern": "x", "relevant": [true]}', None),
-        ('{"pattern": "x", "relev', None),
-        ('{"relevant": true} or {"relevant": false}', None),
-        ("Relevant: yes. Answer: no.", None),
-        ("[true]", None),
-        ("There is no theorem here that would be known", None),
-        ("Nobody knows. Notable.", None),
-    ],
-)
-def test_parse_verdict(text: str, expected: tuple[bool, str] | None) -> None:
-    found = parse_verdict(text)
-    assert (found and (found["relevant"], found["pattern"])) == expected
 
 
 def write_inputs(folder: Path, n_problems: int = 12, n_traces: int = 20) -> dict[str, str]:
@@ -144,8 +108,8 @@ def test_the_key_is_in_no_file_that_the_stage_leaves(tmp_path: Path) -> None:
     with FaultServer(answer=answer, key=KEY) as server:
         with pytest.raises(InputError):
             label(config(tmp_path, server.url, max_calls=50), tmp_path / "out")
-        files = [path for path in tmp_path.rglob("*") if path.is_file()]
-        assert any(path.name == "answers.jsonl" for path in files)
+        files = [path for path in (*tmp_path.rglob("*"), store_path("m")) if path.is_file()]
+        assert store_path("m") in files
         assert all(KEY.encode() not in path.read_bytes() for path in files)
         folder = label(config(tmp_path, server.url), tmp_path / "out")
     assert all(KEY.encode() not in path.read_bytes() for path in folder.rglob("*") if path.is_file())
@@ -162,6 +126,81 @@ def test_ledger_counts_what_was_paid(tmp_path: Path) -> None:
     assert manifest["ledger"]["calls"] == 120
     assert manifest["ledger"]["tokens_in"] == 12000 and manifest["ledger"]["tokens_out"] == 2400
     assert manifest["results"]["judge_cost_dollars"] == pytest.approx(0.0168)
+
+
+def test_an_interrupted_labelling_whose_options_change_asks_only_what_is_new(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        changed = config(tmp_path, server.url)
+        changed = changed.model_copy(update={"candidates": changed.candidates.model_copy(update={"per_problem": 11})})
+        with pytest.raises(InputError, match="max-calls"):
+            label(config(tmp_path, server.url, max_calls=50), tmp_path / "out")
+        folder = label(changed, tmp_path / "out")
+        first, then = asked(server)[:50], asked(server)[50:]
+        assert not set(first) & set(then)
+    assert pq.read_table(folder / "labels.parquet").num_rows == 132
+    manifest = read_manifest(folder)
+    assert manifest["results"]["judge_reused"] == 132 - len(then)
+    assert manifest["results"]["judge_calls"] == manifest["ledger"]["calls"] == len(then)
+
+
+def test_a_second_labelling_elsewhere_buys_nothing_and_says_so(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        first = label(config(tmp_path, server.url), tmp_path / "out")
+        second = label(config(tmp_path, "http://127.0.0.1:9/v1"), tmp_path / "elsewhere")
+        assert len(server.bodies) == 120
+    assert (first / "labels.parquet").read_bytes() == (second / "labels.parquet").read_bytes()
+    manifest = read_manifest(second)
+    assert manifest["ledger"]["calls"] == manifest["ledger"]["tokens_in"] == 0
+    assert manifest["results"]["judge_reused"] == 120 and manifest["results"]["judge_cost_dollars"] == 0
+
+
+def test_with_more_tokens_only_cut_answers_are_asked_for_again(tmp_path: Path) -> None:
+    """Those that could be read stay, although they were cut too; so do the unreadable ones that ended by themselves."""
+
+    def reply(n: int, body: dict[str, Any]) -> Any:
+        prompt = body["messages"][1]["content"]
+        if "What is 3 times" in prompt and body["max_tokens"] == 20:
+            return 200, {}, completion('{"pattern": "the pattern of', finish_reason="length")
+        if "What is 4 times" in prompt:
+            return 200, {}, completion("hmm")
+        return 200, {}, completion(judgement(body), finish_reason="length")
+
+    with FaultServer(fault=reply) as server:
+        settings = {"asks": 2, "max_unjudged": 0.5}
+        label(config(tmp_path, server.url, max_tokens=20, **settings), tmp_path / "short")
+        assert len(server.bodies) == 140
+        folder = label(config(tmp_path, server.url, max_tokens=40, **settings), tmp_path / "long")
+        assert all("What is 3 times" in prompt for prompt in asked(server)[140:])
+        assert len(server.bodies) == 150
+    assert pq.read_table(folder / "labels.parquet").num_rows == 110
+    assert read_manifest(folder)["results"]["judge_reused"] == 100
+
+
+def test_answers_that_end_the_stage_are_asked_for_again_and_the_error_shows_one(tmp_path: Path) -> None:
+    cut = completion("Let me see, the", finish_reason="length")
+    with (
+        FaultServer(fault=lambda n, body: (200, {}, cut)) as server,
+        pytest.raises(
+            InputError, match=r"cannot be used .* \d\d of them cut at --judge.max-tokens 256; one .*Let me see"
+        ),
+    ):
+        label(config(tmp_path, server.url, asks=1), tmp_path / "out")
+    with FaultServer() as server:
+        label(config(tmp_path, server.url, asks=1), tmp_path / "out")
+        assert len(server.bodies) == 120
+
+
+def test_a_key_given_as_the_variable_is_in_no_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = write_inputs(tmp_path)
+    arguments = ["label", "--problems", inputs["problems"], "--traces", inputs["traces"], "--labeler", "oracle"]
+    assert main([*arguments, "--judge.api-key-env", KEY, "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert "name of an environment variable" in said.err and KEY not in said.err + said.out
+    assert not (tmp_path / "out").exists()
+
+
+def asked(server: FaultServer) -> list[str]:
+    return [body["messages"][1]["content"] for body in server.bodies]
 
 
 def test_dry_run_prints_the_plan_and_calls_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

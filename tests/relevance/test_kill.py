@@ -5,48 +5,57 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_server import FaultServer
 
+from rarft.core.artifacts import read_manifest
+from rarft.llm.store import digest, store_path
 from rarft.relevance.label import LabelConfig, label
+from rarft.relevance.labelers.judge import SCHEMA
 
-# Imports once, then forks a child for each run, so that twenty kills take seconds.
+# Imports once, then forks a child for each run, so that twenty kills take seconds; prints each child's id.
 DRIVER = """
-import os, random, signal, sys, time
+import json, os, sys
 import openai
 from rarft.relevance.label import LabelConfig, label
-config = LabelConfig.parse(__import__("json").loads(sys.argv[1]), "test")
-output, kills, rng = sys.argv[2], int(sys.argv[3]), random.Random(int(sys.argv[4]))
-
-def child():
+config = LabelConfig.parse(json.loads(sys.argv[1]), "test")
+while True:
     pid = os.fork()
     if pid == 0:
         try:
-            label(config, output)
+            label(config, sys.argv[2])
         except BaseException as error:
             print(error, file=sys.stderr)
             os._exit(1)
         os._exit(0)
-    return pid
-
-killed = 0
-while killed < kills:
-    pid = child()
-    time.sleep(rng.uniform(0.05, 0.3))
-    os.kill(pid, signal.SIGKILL)
+    print(pid, flush=True)
     status = os.waitpid(pid, 0)[1]
     if not os.WIFSIGNALED(status):
-        print("finished too early", killed, file=sys.stderr)
-        sys.exit(3)
-    killed += 1
-status = os.waitpid(child(), 0)[1]
-sys.exit(os.waitstatus_to_exitcode(status))
+        sys.exit(os.waitstatus_to_exitcode(status))
 """
+
+
+class Killer:
+    """Kills the running child at certain requests, and lets some of the others go wrong."""
+
+    def __init__(self, at: list[int]) -> None:
+        self.at, self.pid, self.killed = at, 0, [0]
+
+    def fault(self, n: int, body: dict[str, Any]) -> str:
+        if self.at and n >= self.at[0] and self.pid != self.killed[-1]:
+            os.kill(self.pid, signal.SIGKILL)
+            self.killed.append(self.pid)
+            self.at.pop(0)
+        return misbehave(n, body)
 
 
 def write_inputs(folder: Path, n_problems: int, n_traces: int) -> tuple[str, str]:
@@ -83,26 +92,35 @@ def values(url: str, problems: str, traces: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_again_and_again_the_labels_are_the_same(tmp_path: Path, kills: int) -> None:
+def test_killed_again_and_again_the_labels_are_the_same(
+    tmp_path: Path, kills: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     problems, traces = write_inputs(tmp_path, 20, 60)
     with FaultServer(answer=answer) as server:
         unbroken = label(LabelConfig.parse(values(server.url, problems, traces), "test"), tmp_path / "unbroken")
-    with FaultServer(fault=misbehave, answer=answer, delay=0.1) as server:
+    monkeypatch.setenv("RARFT_CACHE", str(tmp_path / "another"))
+    killer = Killer(sorted(random.Random(0).sample(range(1, 400), kills)))
+    with FaultServer(fault=killer.fault, answer=answer, delay=0.1) as server:
         config, broken = json.dumps(values(server.url, problems, traces)), tmp_path / "broken"
-        command = [sys.executable, "-c", DRIVER, config, str(broken), str(kills), "0"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+        command = [sys.executable, "-c", DRIVER, config, str(broken)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
+            for line in driver.stdout or ():
+                killer.pid = int(line)
+            assert driver.wait() == 0, driver.stderr and driver.stderr.read()
         n_asked = len(server.bodies)
+    assert len(killer.killed) == 1 + kills and not killer.at
     assert (broken / "labels.parquet").read_bytes() == (unbroken / "labels.parquet").read_bytes()
     assert (broken / "unjudged.jsonl").read_bytes() == (unbroken / "unjudged.jsonl").read_bytes()
     assert (unbroken / "unjudged.jsonl").read_text().count("rather not say") > 0
-    # each kill can lose what was in flight (8 requests), and a tenth of the requests met a fault
-    most = 1.25 * (400 + 2 * 400 * 0.05) + kills * 8
-    assert 400 < n_asked < most
+    # a kill can lose what was in flight (8 requests), and a tenth of the requests meet a fault
+    asked = read_manifest(unbroken)["ledger"]["calls"]
+    assert asked < n_asked <= 1.25 * asked + kills * 8
+    manifest = read_manifest(broken)
+    assert n_asked - kills * 16 <= manifest["ledger"]["calls"] <= n_asked and manifest["results"]["judge_reused"] == 0
     assert not (broken / "scratch").exists()
 
 
-def test_what_the_log_has_is_not_asked_again(tmp_path: Path) -> None:
+def test_what_the_store_has_is_not_asked_again(tmp_path: Path) -> None:
     problems, traces = write_inputs(tmp_path, 20, 30)
     with FaultServer(delay=0.02) as server:
         config = values(server.url, problems, traces)
@@ -116,14 +134,15 @@ def test_what_the_log_has_is_not_asked_again(tmp_path: Path) -> None:
             os.sched_yield()
         process.send_signal(signal.SIGKILL)
         process.wait()
-        log = next(tmp_path.rglob("answers.jsonl"))
-        kept = {json.loads(line)["key"] for line in log.read_bytes().splitlines() if line.endswith(b"}")}
-        assert 100 < len(kept) <= 150
-        before = len(server.bodies)
+        before, had = len(server.bodies), {digest_of(body) for body in server.bodies}
+        with closing(sqlite3.connect(store_path("m"))) as database:
+            kept = {row[0] for row in database.execute("SELECT question FROM answers")}
+        assert 100 < len(kept) <= before and kept <= had
         label(LabelConfig.parse(config, "test"), tmp_path / "out")
         assert len(server.bodies) - before == 400 - len(kept)
-        asked = [body["messages"][1]["content"] for body in server.bodies[before:]]
-    for key in kept:
-        problem, trace, _ = key.split()
-        question, solved = f"Question {problem[1:]}:", f"Solved task {trace[1:]} about"
-        assert not any(question in text and solved in text for text in asked)
+        assert not kept & {digest_of(body) for body in server.bodies[before:]}
+
+
+def digest_of(body: dict[str, Any]) -> bytes:
+    """What the store knows a request by."""
+    return digest(body["model"], body["messages"], body["temperature"], SCHEMA, None)

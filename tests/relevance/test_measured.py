@@ -15,6 +15,7 @@ from scipy import integrate, stats
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
+from rarft.models.engines import transformers
 from rarft.models.loading import load_policy
 from rarft.models.prompts import PromptConfig, render_prompt
 from rarft.relevance.label import LabelConfig, label
@@ -113,24 +114,30 @@ def test_goes_on_where_it_was_killed(
 ) -> None:
     sampling = {"samples": 8, "base_samples": 16, "max_new_tokens": 4}
     config = LabelConfig.parse(values(tmp_path, policy, labeler=labeler, pass_rate=sampling), "test")
+    monkeypatch.setattr(transformers, "CPU_WORK", 1)  # as with a large model: a problem to a call
     whole = label(config, tmp_path / "whole")
-    worker, name = (likelihood.Scorer, "score") if labeler == "likelihood" else (pass_rate.Sampler, "count")
-    compute, calls = getattr(worker, name), []
+    worker = likelihood.Scorer if labeler == "likelihood" else pass_rate.Sampler
+    compute, row, calls, kept = worker.compute, worker.row, [], []
 
-    def fail_at_the_third(self: Any, unit: Any) -> Any:
-        calls.append(unit[0].problem.id)
+    def fail_at_the_third(self: Any, prepared: Any) -> Any:
+        calls.append(len(prepared))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return compute(self, unit)
+        return compute(self, prepared)
 
-    monkeypatch.setattr(worker, name, fail_at_the_third)
+    def note(self: Any, own: Any, *rest: Any) -> Any:
+        kept.append(own[0].problem.id)
+        return row(self, own, *rest)
+
+    monkeypatch.setattr(worker, "compute", fail_at_the_third)
+    monkeypatch.setattr(worker, "row", note)
     with pytest.raises(KeyboardInterrupt):
         label(config, tmp_path / "broken")
     if smaller_batches:
         smaller = {"likelihood": {"batch_tokens": 64}, "pass_rate": sampling | {"batch_size": 8}}
         config = LabelConfig.parse(values(tmp_path, policy, labeler=labeler, **smaller), "test")
     broken = label(config, tmp_path / "broken")
-    assert calls == ["p0", "p1", "p2", "p2", "p3", "p4", "p5"]  # the first two are not computed again
+    assert calls == [1] * 7 and kept == ["p0", "p1", "p2", "p3", "p4", "p5"]  # the first two are not computed again
     if not smaller_batches:
         assert (broken / "labels.parquet").read_bytes() == (whole / "labels.parquet").read_bytes()
     for one, other in zip(rows(broken), rows(whole), strict=True):
@@ -140,13 +147,51 @@ def test_goes_on_where_it_was_killed(
     assert all(ledgers[0][count] == ledgers[1][count] for count in ("tokens_in", "tokens_out"))
 
 
+@pytest.mark.parametrize("target", ["solution", "both"])
+def test_problems_that_share_traces_in_one_call_get_the_same_gains(
+    tmp_path: Path, policy: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = LabelConfig.parse(values(tmp_path, policy, labeler="likelihood", likelihood={"target": target}), "test")
+    seen: list[int] = []
+    score = transformers.TransformersEngine.score
+
+    def count(self: Any, prompts: Any, completions: Any) -> Any:
+        seen.append(sum(map(len, prompts)) + sum(len(row) for of in completions for row in of))
+        return score(self, prompts, completions)
+
+    monkeypatch.setattr(transformers.TransformersEngine, "score", count)
+    together = rows(label(config, tmp_path / "together"))
+    assert len(seen) == 1
+    monkeypatch.setattr(transformers, "CPU_WORK", 1)
+    apart = rows(label(config, tmp_path / "apart"))
+    assert len(seen) == 7
+    for one, other in zip(together, apart, strict=True):
+        assert one | {"score": 0, "rationale": ""} == other | {"score": 0, "rationale": ""}
+        assert one["score"] == pytest.approx(other["score"], abs=5e-6)
+    if target == "solution":
+        assert seen[0] < 0.85 * sum(seen[1:])
+
+
+def test_a_call_that_was_cut_off_is_computed_again(tmp_path: Path, policy: str) -> None:
+    config = LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test")
+    whole = label(config, tmp_path / "whole")
+    with pytest.raises(ZeroDivisionError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(likelihood, "_choose_threshold", lambda *_: 1 / 0)
+        label(config, tmp_path / "broken")
+    (log,) = (tmp_path / ".broken.partial").rglob("likelihood-solution.jsonl")
+    log.write_bytes(log.read_bytes()[:-40])
+    assert (label(config, tmp_path / "broken") / "labels.parquet").read_bytes() == (
+        whole / "labels.parquet"
+    ).read_bytes()
+
+
 def test_rows_of_other_pairs_are_refused(tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test")
-    monkeypatch.setattr(likelihood.Scorer, "score", lambda self, pairs: 1 / 0)
+    monkeypatch.setattr(likelihood.Scorer, "compute", lambda self, prepared: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         label(config, tmp_path / "out")
-    (log,) = (tmp_path / ".out.partial").rglob("likelihood.jsonl")
-    log.write_text('{"problem": "p0", "traces": ["t0"], "scores": [[0.0, 0.0]], "tokens": 1}\n')
+    (log,) = (tmp_path / ".out.partial").rglob("likelihood-solution.jsonl")
+    log.write_text('{"rows": [{"problem": "p0", "traces": ["t0"], "gains": [[0.0]], "tokens": 1}]}\n')
     with pytest.raises(InputError, match="holds work on other pairs; delete it"):
         label(config, tmp_path / "out")
 

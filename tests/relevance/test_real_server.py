@@ -104,7 +104,5 @@ def test_every_pair_is_judged_or_listed_as_unjudged(tmp_path: Path, url: str, mo
 
 
 def test_a_model_that_the_server_does_not_have_is_told(tmp_path: Path, url: str) -> None:
-    start = time.monotonic()
     with pytest.raises(InputError, match="check --judge"):
         label(config(tmp_path, url, "no-such-model"), tmp_path / "out")
-    assert time.monotonic() - start < 30

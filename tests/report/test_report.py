@@ -18,6 +18,7 @@ from rarft.evaluation import read_rollouts
 from rarft.report import ReportConfig
 from rarft.report import write_report as report
 from rarft.report.collect import align, headline, load_runs, pooled, retriever_rows, systems_of
+from rarft.report.plots import curves, forest
 from rarft.report.table import headline_table
 
 
@@ -100,11 +101,11 @@ def test_every_section_is_there(page: str) -> None:
 def test_runs_are_aligned_on_the_problems_they_share(run: Path, other_run: Path, tmp_path: Path) -> None:
     fewer = tmp_path / "fewer"
     shutil.copytree(other_run, fewer)
-    from rarft.evaluation.rollouts import write_rollouts
+    from rarft.records.rollouts import write_rollouts
 
     for stage in ("evaluate-bare", "evaluate-ra-rft"):
         rows = [row for row in read_rollouts(fewer / stage) if row.problem_id not in ("p0", "p1")]
-        write_rollouts(rows, fewer / stage / "rollouts.parquet")
+        write_rollouts(fewer / stage / "rollouts.parquet", rows)
     runs = load_runs([run, fewer])
     systems = align([system for one in runs for system in systems_of(one)])
     assert [system.run.label for system in systems] == ["seed-0", "seed-0", "fewer", "fewer"]
@@ -176,13 +177,13 @@ def test_bad_input(run: Path, tmp_path: Path) -> None:
         report(ReportConfig(runs=[str(tmp_path)]), tmp_path / "report")
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    from rarft.evaluation.rollouts import write_rollouts
+    from rarft.records.rollouts import write_rollouts
 
     rows = read_rollouts(copy / "evaluate-bare")
     from dataclasses import replace
 
     renamed = [replace(row, problem_id="x" + row.problem_id) for row in rows]
-    write_rollouts(renamed, copy / "evaluate-bare" / "rollouts.parquet")
+    write_rollouts(copy / "evaluate-bare" / "rollouts.parquet", renamed)
     with pytest.raises(InputError, match="share no problem"):
         report(ReportConfig(runs=[str(copy)]), tmp_path / "report")
 
@@ -219,26 +220,32 @@ def test_seeds_with_problems_of_their_own_are_pooled_not_aligned(
 def test_long_texts_are_shortened_and_say_so(run: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from rarft.evaluation.rollouts import write_rollouts
+    from rarft.records.rollouts import write_rollouts
 
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     rows = read_rollouts(copy / "evaluate-bare")
     long = "START " + "x" * 50_000 + " \\boxed{END}"
-    write_rollouts([replace(row, completion=long) for row in rows], copy / "evaluate-bare" / "rollouts.parquet")
+    write_rollouts(copy / "evaluate-bare" / "rollouts.parquet", [replace(row, completion=long) for row in rows])
     text = (report(ReportConfig(runs=[str(copy)]), tmp_path / "report") / "report.html").read_text()
     assert "START" in text and "boxed{END}" in text and f"{len(long) - 4000:,} characters left out" in text
     assert len(text) < 600_000
 
 
 def test_arms_with_different_numbers_of_samples_share_k(run: Path, tmp_path: Path) -> None:
-    from rarft.evaluation.rollouts import write_rollouts
+    from rarft.records.rollouts import write_rollouts
 
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     rows = [row for row in read_rollouts(copy / "evaluate-bare") if row.sample < 2]
-    write_rollouts(rows, copy / "evaluate-bare" / "rollouts.parquet")
+    write_rollouts(copy / "evaluate-bare" / "rollouts.parquet", rows)
     found = headline(align(systems_of(load_runs([copy])[0])))
     assert [row.k for row in found] == [2, 2]
     assert [row.scores["avg"].n_samples for row in found] == [2, 4]
     assert "avg@2" in headline_table(copy)
+
+
+def test_a_dollar_sign_in_a_name_is_only_a_dollar_sign() -> None:
+    rows = [("costs $x_{ and $\\frac", 1.0, 0.5, 1.5)]
+    assert "costs $x_{ and $\\frac" in forest(rows, xlabel="$", alt="$")
+    assert "a $^ b $" in curves({"a $^ b $": ([1, 2], [1, 2]), "$": ([1], [1])}, xlabel="$", ylabel="$_", alt="")

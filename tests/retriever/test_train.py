@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem, load_problems, load_traces
 from rarft.retriever import TrainRetrieverConfig, train_retriever
-from rarft.retriever.encoder import load_encoder, read_settings
-from rarft.retriever.labels import Labels, read_labels
-from rarft.retriever.maxsim import top_traces
-from rarft.retriever.train import draw, fingerprint, split, unit_scores
+from rarft.retriever.encoder import fingerprint, load_encoder, read_settings
+from rarft.retriever.labels import Labels, Relations, read_labels
+from rarft.retriever.maxsim import scores, top_traces
+from rarft.retriever.train import draw, split, unit_scores
 from rarft.retriever.trainer import HeldOutRecall, last_checkpoint
 from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 
@@ -91,6 +92,93 @@ def test_same_seed_same_weights(toy: dict[str, str], tmp_path: Path) -> None:
     assert first == second != third
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """All but what holds times."""
+    found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {name: content for name, content in found.items() if name not in ("manifest.json", "log.jsonl")}
+
+
+def test_tokens_are_those_of_the_texts(toy: dict[str, str], tmp_path: Path) -> None:
+    folder = train_retriever(config(toy, epochs=1, batch_size=1, held_out=0, mini_batch_size=0), tmp_path / "out")
+    tokenizer = load_encoder(toy["model"]).model.tokenizer
+    problems, traces = load_problems(toy["problems"]), load_traces(toy["traces"])
+    rows = draw(read_labels(toy["labels"], problems, traces), np.arange(72), config(toy, epochs=1), use_kl=False)
+    texts = [problems[row["problem"]].question for row in rows]
+    texts += [traces[i].solution for row in rows for i in row["traces"]]
+    assert read_manifest(folder)["ledger"]["tokens_in"] == sum(map(len, tokenizer(texts)["input_ids"]))
+
+
+def test_early_stopping_counts_on_after_an_interruption(
+    toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: list[tuple[float, float] | None] = [(0.5, 0.0), (0.6, 0.0), (0.4, 0.0), None, (0.4, 0.0), (0.9, 0.0)]
+
+    def scripted(self: HeldOutRecall) -> tuple[float, float]:
+        value = values.pop(0)
+        if value is None:
+            raise KeyboardInterrupt
+        return value
+
+    monkeypatch.setattr(HeldOutRecall, "measure", scripted)
+    with pytest.raises(KeyboardInterrupt):
+        train_retriever(config(toy, patience=2), tmp_path / "out")
+    results = read_manifest(train_retriever(config(toy, patience=2), tmp_path / "out"))["results"]
+    per_epoch = -(-results["n_train_problems"] // 16)
+    assert (results["best_step"], results["steps"], results["held_out_r@1"]) == (per_epoch, 3 * per_epoch, 0.6)
+
+
+@pytest.mark.parametrize("dim", [0, 16])
+def test_the_untuned_encoder_is_kept_where_nothing_beats_it(
+    dim: int, toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = iter([(0.5, 0.1), (0.4, 0.9), (0.5, 0.1), (0.3, 0.0)])
+    monkeypatch.setattr(HeldOutRecall, "measure", lambda self: next(values))
+    folder = train_retriever(config(toy, dim=dim, patience=3), tmp_path / "out")
+    results = read_manifest(folder)["results"]
+    assert results["kept"] == "untuned" and results["held_out_r@1"] == results["held_out_r@1_before"] == 0.5
+    assert (results["held_out_r@1_trained"], results["best_step"]) == (0.5, 0)
+    assert "the untuned encoder is kept" in capsys.readouterr().err
+    settings = read_settings(folder)
+    assert settings is not None and settings.trained_on == []  # evaluation may use all problems
+    question = [load_problems(toy["problems"])[0].question]
+    mine, theirs = (load_encoder(name).encode_problems(question)[0] for name in (str(folder), toy["model"]))
+    assert (mine == theirs).all()
+
+
+def test_a_problems_own_trace_is_neither_ranked_nor_pushed_away(toy: dict[str, str], tmp_path: Path) -> None:
+    """Where the corpus holds the problems' own solutions, nobody has labelled them, and nothing is more alike."""
+    traces = [json.loads(line) for line in Path(toy["traces"]).read_text().splitlines()]
+    own = [{"id": f"own-{p.id}", "problem": p.question, "solution": p.question} for p in load_problems(toy["problems"])]
+    both = tmp_path / "traces.jsonl"
+    both.write_text("".join(json.dumps(row) + "\n" for row in traces + own))
+    problems, found = load_problems(toy["problems"]), load_traces(str(both))
+    labels = read_labels(toy["labels"], problems, found)
+    with_own, without = (
+        HeldOutRecall(load_encoder(toy["model"]), problems, rows, labels, 1000, 0).measure()
+        for rows in (found, found[: len(traces)])
+    )
+    assert with_own[0] > 0 and len(found) > len(traces)
+    assert with_own[0] <= without[0]
+    same_problem = Relations(labels, problems, found).look_up(torch.arange(5), torch.arange(36, 41))[-1]
+    assert (same_problem == torch.eye(5, dtype=torch.bool)).all()
+
+
+def test_a_projection_starts_at_principal_components(toy: dict[str, str]) -> None:
+    traces = load_traces(toy["traces"])
+    encoder, plain = load_encoder(toy["model"]), load_encoder(toy["model"])
+    encoder.project(32, traces)  # as wide as the encoder: a rotation
+    assert scores(encoder.encode_traces(traces), encoder.encode_traces(traces)) == pytest.approx(
+        scores(plain.encode_traces(traces), plain.encode_traces(traces)), abs=1e-2
+    )
+    encoder.model, plain_width = load_encoder(toy["model"]).model, 32
+    encoder.project(4, traces)
+    vectors, axes = np.concatenate(plain.encode_traces(traces)), np.concatenate(encoder.encode_traces(traces))
+    assert axes.shape[1] == 4 < plain_width
+    kept = np.linalg.svd(vectors, compute_uv=False)[:4] ** 2
+    weight = encoder.model[1].linear.weight.detach().numpy()
+    assert ((vectors @ weight.T) ** 2).sum(0) == pytest.approx(kept, rel=1e-2)
+
+
 def test_goes_on_after_an_interruption(toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train_retriever(config(toy, epochs=6), tmp_path / "whole")
     measure, calls = HeldOutRecall.measure, []
@@ -106,7 +194,8 @@ def test_goes_on_after_an_interruption(toy: dict[str, str], tmp_path: Path, monk
         train_retriever(config(toy, epochs=6), tmp_path / "broken")
     monkeypatch.setattr(HeldOutRecall, "measure", measure)
     folder = train_retriever(config(toy, epochs=6), tmp_path / "broken")
-    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert files(folder) == files(whole)
+    assert read_manifest(folder)["ledger"]["tokens_in"] == read_manifest(whole)["ledger"]["tokens_in"] > 0
     steps = [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
 
@@ -128,7 +217,8 @@ def test_goes_on_after_kill_9(toy: dict[str, str], tmp_path: Path) -> None:
     process.wait()
     assert not (tmp_path / "broken").exists()
     folder = train_retriever(config(toy, epochs=40), tmp_path / "broken")
-    assert (folder / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert files(folder) == files(whole)
+    assert read_manifest(folder)["ledger"]["tokens_in"] == read_manifest(whole)["ledger"]["tokens_in"]
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
@@ -247,7 +337,7 @@ def test_continues_colbert_checkpoints(layout: str, toy: dict[str, str], tmp_pat
         settings = json.loads((folder / "config.json").read_text()) | {"architectures": ["HF_ColBERT"]}
         (folder / "config.json").write_text(json.dumps(settings))
         (folder / "artifact.metadata").write_text(json.dumps({"query_maxlen": 24, "doc_maxlen": 48}))
-    encoder = load_encoder(str(folder), dim=8)
+    encoder = load_encoder(str(folder))
     assert encoder.encode_problems(["abone thingpu"])[0].shape[1] == 16  # its own projection, none of ours
     trained = train_retriever(config(toy, base_model=str(folder), epochs=2), tmp_path / "out")
     assert load_encoder(str(trained)).encode_problems(["abone"])[0].shape[1] == 16

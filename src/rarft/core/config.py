@@ -5,13 +5,14 @@ docstring under a field is its help text. What is left out: no global config, no
 """
 
 import difflib
+import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from rarft.core.errors import InputError
@@ -26,6 +27,14 @@ class InputMarker:
 
 Input = Annotated[str, InputMarker()]
 """A file, a folder, a finished stage's folder, or a Hugging Face id."""
+
+
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Size = Annotated[int, Field(ge=0, le=2**53)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""Numbers by what they may be; every numeric option has a least value."""
 
 
 class NotInResult:
@@ -170,19 +179,38 @@ def set_dotted(values: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key may stand once."""
+    """Safe YAML in which a key may stand once, and 1e-6 is a number, as in YAML 1.2."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys: set[str] = set()
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is a list or a mapping", key.start_mark)
             if key.value in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key `{key.value}` stands twice; keep one", key.start_mark
                 )
             keys.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def parse_value(text: str) -> Any:
+    """One value, written as in a file of options: `7`, `true`, `[a, b]`, `text`.
+
+    Raises:
+        InputError: broken YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise InputError(f"{shown(text)} is no value that YAML can read; put text in quotes") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

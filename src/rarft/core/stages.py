@@ -5,10 +5,11 @@
   - goes on where it was killed, when the half-made folder belongs to the same inputs and config,
   - records inputs with digests, config, versions, seed and a ledger (time, tokens, calls, memory, device).
 
-While it works, everything lies in `.OUTPUT.partial/FINGERPRINT` beside the output, one folder for each combination of
-options, so that other options never cost what was done under these. A finished folder gets its manifest, then takes its
-place by one rename; an old one steps aside first and goes last. A kill between any two of these steps is mended by the
-next run. Nothing is deleted or replaced that a manifest of ours does not vouch for.
+While it works, everything lies in `.OUTPUT.partial` beside the output. What an interrupted run with other options has
+left there is set aside as `.OUTPUT.partial-FINGERPRINT`, and taken up again when those options come back. A finished
+folder gets its manifest, then takes its place by one rename; an old one steps aside first and goes last. A kill between
+any two of these steps is mended by the next run. Nothing is deleted or replaced that a manifest of ours does not vouch
+for.
 """
 
 from __future__ import annotations
@@ -43,13 +44,12 @@ from rarft.core.artifacts import (
     read_manifest,
     write_json,
 )
-from rarft.core.config import Config
-from rarft.core.errors import InputError
+from rarft.core.config import Config, shown
+from rarft.core.errors import InputError, StageError, one_line
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 
 VERSIONED = ("rarft", "torch", "transformers", "trl", "sentence-transformers", "lancedb", "math-verify", "vllm")
-OLD = "old"
 
 C = TypeVar("C", bound=Config)
 
@@ -124,7 +124,7 @@ class Stage(Generic[C]):
 
     def status(self, config: C, output: str | Path) -> Status:
         """Say whether `output` holds this stage's result for exactly this config and these inputs."""
-        return self._status(self._identity(config), Path(os.path.realpath(output)))
+        return self._status(self._identity(config), _real(output))
 
     def _status(self, identity: dict[str, Any], output: Path) -> Status:
         if (output / MANIFEST).is_file():
@@ -135,7 +135,8 @@ class Stage(Generic[C]):
             if edited:
                 return Status("edited", f"{edited[0]} is not as the stage left it")
             return Status("done")
-        if _partial(output, identity).is_dir():
+        fingerprint = _fingerprint(identity)
+        if _read_state(_partial(output)).get("fingerprint") == fingerprint or _kept(output, fingerprint).is_dir():
             return Status("interrupted", "goes on where it stopped")
         return Status("new")
 
@@ -154,28 +155,27 @@ class Stage(Generic[C]):
         Raises:
             InputError: bad input, or `output` holds something else and `overwrite` is false.
         """
-        given, output = output, Path(os.path.realpath(output))
+        given, output = output, _real(output)
         _check_output(config, output, given)
         identity = self._identity(config)
-        if redo or self._status(identity, output).state != "done":
-            with _lock(output, given) as lock:
-                _mend(output)
-                status = self._status(identity, output)
-                _check_replaceable(status, output, given, overwrite or redo)
-                if redo or status.state != "done":
-                    self._make(config, identity, output, lock)
+        if self._status(identity, output).state == "done" and not redo:
+            if any(path.exists() for path in (_old(output), _lock_file(output), output / STATE)):
+                with suppress(InputError), _lock(output, given):  # what a kill left; another process may be at work
+                    _mend(output)
+            return Path(given)
+        with _lock(output, given) as lock:
+            _mend(output)
+            status = self._status(identity, output)
+            _check_replaceable(status, output, given, overwrite or redo)
+            if redo or status.state != "done":
+                self._make(config, identity, output, lock)
         return Path(given)
 
     def _make(self, config: C, identity: dict[str, Any], output: Path, lock: int) -> None:
-        path = _partial(output, identity)
-        for other in path.parent.iterdir():
-            if other != path and (other / SCRATCH).is_dir():
-                log(f"{self.name}: an interrupted run with other options is kept in {other}; delete it if you are done")
+        path, state = _open_partial(output, _fingerprint(identity))
         if not (path / MANIFEST).is_file():
-            path.mkdir(exist_ok=True)
-            state = _read_state(path)
             work = Work(path, lock=lock)
-            work.ledger.wall_seconds = float(state.get("wall_seconds", 0.0))
+            work.ledger.wall_seconds = float(state["wall_seconds"])
             try:
                 self._run(config, work, state)
             except BaseException:
@@ -190,6 +190,11 @@ class Stage(Generic[C]):
         _reset_peak_memory()
         try:
             self.function(config, work)
+        except (InputError, StageError):
+            raise
+        except Exception as error:
+            _blame_damaged_input(config, error)
+            raise
         finally:
             work.ledger.wall_seconds = before + time.monotonic() - started
             state["wall_seconds"] = work.ledger.wall_seconds
@@ -240,7 +245,33 @@ def find_stages() -> dict[str, Stage[Any]]:
     return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
 
+def _blame_damaged_input(config: Config, error: Exception) -> None:
+    """Raise InputError if an input is a stage's folder whose files are not as that stage left them."""
+    for name, value in config.input_paths():
+        if (Path(value) / MANIFEST).is_file():
+            changed = changed_files(Path(value), read_manifest(value).get("files", {}))
+            if changed:
+                raise InputError(
+                    f"{value} ({name}): {changed[0]} is not as its stage left it, and cannot be used "
+                    f"({one_line(error)}); make the folder again"
+                ) from error
+
+
 # The output and what lies beside it
+
+
+def _real(output: str | Path) -> Path:
+    """The output's path behind links. Raises InputError for one that no folder can have."""
+    try:
+        path = Path(os.path.realpath(output))
+        str(path).encode()  # it will stand in manifests
+        (path / MANIFEST).is_file()
+        with suppress(FileNotFoundError):
+            os.stat(f"{path.parent / f'.{path.name}.partial'}{'x' * 20}")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"--output {shown(str(output))}: cannot be made ({why})") from None
+    return path
 
 
 def _check_output(config: Config, output: Path, given: str | Path) -> None:
@@ -276,19 +307,31 @@ def _check_replaceable(status: Status, output: Path, given: str | Path, overwrit
         raise InputError(f"{given}: holds {strange[0]}, which no stage made; move it out of the folder first")
 
 
-def _partial(output: Path, identity: dict[str, Any]) -> Path:
-    return output.parent / f".{output.name}.partial" / _fingerprint(identity)[:16]
+def _partial(output: Path) -> Path:
+    return output.parent / f".{output.name}.partial"
+
+
+def _kept(output: Path, fingerprint: str) -> Path:
+    return output.parent / f".{output.name}.partial-{fingerprint[:16]}"
+
+
+def _old(output: Path) -> Path:
+    return output.parent / f".{output.name}.old"
+
+
+def _lock_file(output: Path) -> Path:
+    return output.parent / f".{output.name}.lock"
 
 
 @contextmanager
 def _lock(output: Path, given: str | Path) -> Iterator[int]:
-    """Hold the folder beside the output in which it is made."""
-    folder = output.parent / f".{output.name}.partial"
+    """Keep other processes from writing this output."""
+    file = _lock_file(output)
     lock = None
     while lock is None:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(folder, os.O_RDONLY)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise InputError(f"--output {given}: cannot be made ({error.strerror})") from None
         try:
@@ -296,41 +339,65 @@ def _lock(output: Path, given: str | Path) -> Iterator[int]:
         except BlockingIOError:
             os.close(lock)
             raise InputError(f"{given}: another rarft process is writing it; wait for it to end") from None
-        if not folder.exists() or os.stat(folder).st_ino != os.fstat(lock).st_ino:  # it ended in between
+        if not file.exists() or os.stat(file).st_ino != os.fstat(lock).st_ino:  # its owner ended in between
             os.close(lock)
             lock = None
     try:
         yield lock
     finally:
-        with suppress(OSError):
-            folder.rmdir()  # stays where there is something to go on from
+        file.unlink(missing_ok=True)
         os.close(lock)
+
+
+def _open_partial(output: Path, fingerprint: str) -> tuple[Path, dict[str, Any]]:
+    """The folder to work in, with its state: the one that an interrupted run of these options left, else a new one."""
+    path, kept = _partial(output), _kept(output, fingerprint)
+    state = _read_state(path)
+    if path.is_dir() and state.get("fingerprint") != fingerprint:
+        if any((path / SCRATCH).glob("*")):
+            aside = _kept(output, str(state.get("fingerprint", "unknown")))
+            os.rename(path, aside)
+            log(f"an interrupted run with other options is kept in {aside}; it goes on when they come back")
+        else:
+            shutil.rmtree(path)
+    if kept.is_dir():
+        os.rename(kept, path)
+        state = _read_state(path)
+    path.mkdir(exist_ok=True)
+    state = {"wall_seconds": 0.0, **state, "fingerprint": fingerprint}
+    write_json(path / STATE, state)
+    return path, state
 
 
 def _move_into_place(path: Path, output: Path) -> None:
     """Put the whole folder `path` where `output` is. See `_mend` for a kill between two of these lines."""
-    old = path.parent / OLD
     if output.exists():
-        os.rename(output, old)
+        os.rename(output, _old(output))
     os.rename(path, output)
     _mend(output)
 
 
 def _mend(output: Path) -> None:
-    """Tidy up after the move, also a move that was cut off: an old folder comes back if no new one took it"""
-    old = output.parent / f".{output.name}.partial" / OLD
+    """Tidy up after the move, also a move that was cut off: an old folder comes back if no new one took its place."""
+    old = _old(output)
     if old.is_dir() and not output.exists():
         os.rename(old, output)
-    shutil.rmtree(old, ignore_errors=True)
+    if (old / MANIFEST).is_file():
+        for entry in old.iterdir():  # the manifest, which vouches for it, goes last
+            if entry.name != MANIFEST:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        (old / MANIFEST).unlink()
+    if old.is_dir() and not any(old.iterdir()):
+        old.rmdir()
     if (output / MANIFEST).is_file():
         shutil.rmtree(output / SCRATCH, ignore_errors=True)
-        (output / STATE).unlink(missing_ok=True)
+        (output / STATE).unlink(missing_ok=True)  # last: it shows that there is something to tidy up
 
 
 def _read_state(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((path / STATE).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):
         return {}
 
 

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from rarft import stats
+import rarft.stats as stats
 from rarft.evaluation import metrics
-from rarft.evaluation.rollouts import Rollout, grouped
+from rarft.evaluation.scores import grouped
+from rarft.records.rollouts import Rollout
 
 Contexts = dict[tuple[str, str], dict[int, list[Rollout]]]
 """(benchmark, problem) -> rank of the context -> its samples."""

@@ -13,26 +13,28 @@ Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_di
 
 import hashlib
 import random
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Input, NotInResult
+from rarft.core.config import Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
-from rarft.evaluation.rollouts import Rollout, read_rollouts, scores, write_rollouts
-from rarft.models.engines.base import Engine, EngineConfig, EngineOptions, Sampling, open_engine
+from rarft.evaluation.scores import scores
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import Completion, EngineConfig, EngineOptions, Sampling
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
-from rarft.records.analogies import read_ranked
+from rarft.records.analogies import read_analogies
 from rarft.records.decontaminate import Decontaminator
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.rows import write_jsonl
+from rarft.records.rollouts import ROLLOUTS, Rollout, read_rollouts, write_rollouts
+from rarft.rewards.problems import check_problems, verify_problems
 
 ROLLOUTS_PER_CHUNK = 256
 
@@ -76,7 +78,7 @@ class EvaluateConfig(EngineConfig):
     """Number type of the weights."""
     batch_size: Annotated[int, NotInResult] = Field(default=64, ge=1)
     """Completions computed at once in this process; lower it when memory runs out."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
 
     @field_validator("problems", "trained_on", mode="before")
@@ -110,7 +112,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         raise InputError("--analogies names trace ids; give the --traces they come from too")
     if config.contexts != "together" and not config.analogies:
         raise InputError(f"--contexts {config.contexts} needs --analogies; without them there is one context only")
-    ranked = read_ranked(config.analogies) if config.analogies else None
+    ranked = read_analogies(config.analogies, traces, str(config.traces)) if config.analogies else None
     if ranked is not None:
         asked = [problem.id for problems in benchmarks.values() for problem in problems]
         without = sum(key not in ranked for key in asked)
@@ -123,10 +125,11 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         (name, problem, context, samples)
         for name, problems in benchmarks.items()
         for problem in problems
-        for context, samples in prompts_of(problem, ranked, traces, config)
+        for context, samples in prompts_of(problem, ranked, config)
     ]
+    _check_k(config.k, plan)
     rollouts = _roll_out(config, plan, work)
-    write_rollouts(rollouts, work.path / "rollouts.parquet")
+    write_rollouts(work.path / ROLLOUTS, rollouts)
     found = scores(rollouts, k=config.k, seed=config.seed)
     seen = [trace.problem for trace in traces.values()]
     seen += [problem.question for path in config.trained_on for problem in load_problems(path)]
@@ -150,7 +153,11 @@ Prompt = tuple[str, Problem, Context, int]
 
 
 def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
-    """Problems by benchmark name: the given name, or the file's or folder's. Raises InputError on a name used twice."""
+    """Problems by benchmark name: the given name, or the file's or folder's.
+
+    Raises:
+        InputError: a name used twice, or a problem that the reward cannot score.
+    """
     found: dict[str, list[Problem]] = {}
     for given in config.problems:
         path = Path(given)
@@ -160,25 +167,22 @@ def load_benchmarks(config: EvaluateConfig) -> dict[str, list[Problem]]:
         problems = load_problems(given, config.columns)
         if config.limit is not None and len(problems) > config.limit:
             problems = sorted(random.Random(config.seed).sample(problems, config.limit), key=lambda problem: problem.id)
+        check_problems(problems, given, config.reward)
         found[name] = problems
     return found
 
 
 def prompts_of(
-    problem: Problem, ranked: Mapping[str, Sequence[str]] | None, traces: Mapping[str, Trace], config: EvaluateConfig
+    problem: Problem, ranked: Mapping[str, Sequence[Trace]] | None, config: EvaluateConfig
 ) -> list[tuple[Context, int]]:
     """The contexts a problem is asked with, and how many samples each gets.
 
     A problem for which retrieval found nothing good enough is asked without a trace; one with fewer than top-k
-    analogies with those it has. Raises InputError if an analogy is not among the traces.
+    analogies with those it has.
     """
-    ids = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
-    if not ids:
+    chosen = list(ranked.get(problem.id, []))[: config.top_k] if ranked is not None else []
+    if not chosen:
         return [((0, []), config.samples)]
-    missing = [key for key in ids if key not in traces]
-    if missing:
-        raise InputError(f"{config.traces}: no trace {missing[0]}, which {config.analogies} names for {problem.id}")
-    chosen = [traces[key] for key in ids]
     if config.contexts == "together":
         return [((0, chosen), config.samples)]
     alone: list[Context] = [(rank, [trace]) for rank, trace in enumerate(chosen, start=1)]
@@ -189,33 +193,37 @@ def prompts_of(
     return [(context, count) for context, count in dealt if count]
 
 
+def _check_k(k: int | None, plan: Sequence[Prompt]) -> None:
+    """Raise InputError, before anything is sampled, where a problem gets fewer than k samples."""
+    counts: dict[tuple[str, str], int] = {}
+    for name, problem, _, samples in plan:
+        counts[name, problem.id] = counts.get((name, problem.id), 0) + samples
+    fewest = min(counts, key=lambda key: counts[key])
+    if k is not None and k > counts[fewest]:
+        raise InputError(
+            f"k is {k}, and problem {fewest[1]} of {fewest[0]} gets {counts[fewest]} samples; lower --k or raise --samples"
+        )
+
+
 def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> list[Rollout]:
     """Rollouts of all prompts, a chunk at a time; chunks that an earlier run has finished are read back."""
     done = _finished_chunks(work.scratch)
     per_chunk = max(1, ROLLOUTS_PER_CHUNK // config.samples)
     chunks = [plan[start : start + per_chunk] for start in range(0, len(plan), per_chunk)]
-    kept = sum(row[3] for number in done for row in chunks[number])
-    rollouts: list[Rollout] = []
-    policy: _Policy | None = None
-    with Progress("evaluating", sum(row[3] for row in plan), kept) as progress:
-        for number, chunk in enumerate(chunks):
-            if number in done:
-                rows = read_rollouts(done[number])
-            else:
-                policy = policy or _Policy(config, plan)
-                rows = policy.sample(chunk)
-                aside = work.scratch / "writing.parquet"
-                write_rollouts(rows, aside)
-                aside.rename(work.scratch / f"chunk-{number:06d}.parquet")
-                progress.advance(len(rows))
-            prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
-            work.ledger.add(
-                tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows)
-            )
-            rollouts.extend(rows)
-    if policy is not None:
-        policy.engine.close()
-    return rollouts
+    found = {number: read_rollouts(path) for number, path in done.items()}
+    left = [number for number in range(len(chunks)) if number not in done]
+    with Progress("evaluating", sum(row[3] for row in plan), sum(map(len, found.values()))) as progress:
+        if left:
+            with closing(_Policy(config, plan)) as policy:
+                for number, drawn in policy.engine.each(lambda number: policy.sample(chunks[number]), left):
+                    rows = found[number] = policy.verify(chunks[number], drawn)
+                    write_rollouts(work.scratch / f"chunk-{number:06d}.parquet", rows)
+                    progress.advance(len(rows))
+                work.results |= policy.engine.throughput()
+    for rows in found.values():
+        prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
+        work.ledger.add(tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows))
+    return [row for _, rows in sorted(found.items()) for row in rows]
 
 
 class _Policy:
@@ -223,8 +231,8 @@ class _Policy:
 
     def __init__(self, config: EvaluateConfig, plan: Sequence[Prompt]) -> None:
         self.config = config
-        options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size)
-        self.engine: Engine = open_engine(config.engine, config.model, options)
+        options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size, vllm=config.vllm)
+        self.engine = open_engine(config.engine, config.model, options)
         self.rendered: dict[tuple[str, str, int], list[int]] = {}
         for prompt in plan:
             check_length(self._ids(prompt), self.engine.context_length, prompt[1].id, config.max_new_tokens)
@@ -236,24 +244,29 @@ class _Policy:
             self.rendered[key] = render_prompt(self.engine.tokenizer, problem.question, traces, self.config.prompt)
         return self.rendered[key]
 
-    def sample(self, chunk: Sequence[Prompt]) -> list[Rollout]:
-        """Rollouts of a chunk of prompts: every prompt has a seed of its own, so chunks and batches change nothing."""
-        from rarft.rewards.problems import verify_problems  # sympy: keeps --help quick
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
 
+    def sample(self, chunk: Sequence[Prompt]) -> list[list[Completion]]:
+        """Completions of a chunk. Every prompt has a seed of its own, so chunks and batches change nothing."""
         config = self.config
-        groups = self.engine.sample(
+        return self.engine.sample(
             [self._ids(prompt) for prompt in chunk],
             [samples for *_, samples in chunk],
             [_seed(config.seed, name, problem.id, context[0]) for name, problem, context, _ in chunk],
             Sampling(config.max_new_tokens, config.temperature, config.top_p),
         )
+
+    def verify(self, chunk: Sequence[Prompt], groups: Sequence[Sequence[Completion]]) -> list[Rollout]:
+        """The chunk's rollouts."""
         drawn = [
             (prompt, sample, completion)
             for prompt, group in zip(chunk, groups, strict=True)
             for sample, completion in enumerate(group)
         ]
         texts = [self.engine.tokenizer.decode(done.token_ids, skip_special_tokens=True) for _, _, done in drawn]
-        verdicts = verify_problems([prompt[1] for prompt, _, _ in drawn], texts, config.reward)
+        verdicts = verify_problems([prompt[1] for prompt, _, _ in drawn], texts, self.config.reward)
         return [
             Rollout(
                 benchmark=name,
@@ -294,10 +307,8 @@ def contamination(problems: Sequence[Problem], seen: Sequence[str], n: int = 8) 
     """
     if not seen:
         return {"status": "unchecked", "checked": 0, "overlapping": 0, "ngram": n}
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "benchmark.jsonl"
-        write_jsonl(file, problems)
-        grams = Decontaminator([str(file)], n, stock_phrase=STOCK_PHRASE)
+    grams = Decontaminator(n, STOCK_PHRASE)
+    grams.add("benchmark", (problem.question for problem in problems))
     hits = sum(grams.find(text) is not None for text in seen)
     return {"status": "overlap" if hits else "clean", "checked": len(seen), "overlapping": hits, "ngram": n}
 

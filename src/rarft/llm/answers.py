@@ -1,32 +1,32 @@
-"""Ask a server about many items, so that a kill at any moment costs nothing.
+"""Ask a server about many items, so that a kill at any moment costs nothing and nothing is bought twice.
 
-Every answer is appended to a log before it counts. Started again, the log is read back and only what it lacks is
-asked; items come in a fixed order and answers are handed on in that order, so what is made of them is the same as
-from an unbroken run. Items are drawn lazily and answers wait at most a window for an earlier one, so memory does not
-grow with their number. Left out: several processes on one log (a stage's folder is locked).
+Every answer goes into the store (store.py) before it counts, and a question that the store knows is not asked. Answers
+are handed on in the items' order, so what is made of them is the same as from an unbroken run. Items are drawn lazily
+and answers wait at most a window for an earlier one, so memory does not grow with their number.
 """
-
-from __future__ import annotations
 
 import asyncio
 import json
-import os
-import threading
-import time
+import re
+import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError
 from rarft.core.progress import Progress, log
 from rarft.llm.client import ChatClient, LimitReached, Message, ServerConfig, Unanswered
+from rarft.llm.store import AnswerStore, Kept, Spent, digest
 
 T = TypeVar("T")
 WINDOW = 4096
-SYNC_EVERY_SECONDS = 1.0
 EARLY = 50
 RAW_CHARACTERS = 4000
+THOUGHTS = re.compile(r"^.*</think(?:ing)?>|<think(?:ing)?>.*$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Question:
 
     messages: list[Message]
     parse: Callable[[str], Any]
-    """The answer as a JSON value, or None when it cannot be used."""
+    """What the answer says, or None when it cannot be used."""
     schema: dict[str, Any] | None = None
     seed: int | None = None
     again: list[Message] | None = None
@@ -52,20 +52,19 @@ class Answer:
     """The parsed answer, None when there is none that can be used."""
     raw: str = ""
     """The last raw text, or why there was none; kept for an unusable answer."""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    calls: int = 0
 
 
 @dataclass
 class Totals:
-    """What all answers cost, those of interrupted runs included."""
+    """What all answers came to; calls and tokens are those bought for this work, interrupted runs included."""
 
     answers: int = 0
     unusable: int = 0
+    reused: int = 0
+    """Answers that something else had paid for."""
+    calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
-    calls: int = 0
 
 
 def ask_all(
@@ -74,8 +73,7 @@ def ask_all(
     emit: Callable[[T, Answer], None],
     *,
     server: ServerConfig,
-    log_file: Path,
-    key: Callable[[T], str],
+    scratch: Path,
     what: str,
     name: str = "judge",
     total: int | None = None,
@@ -86,9 +84,8 @@ def ask_all(
     Args:
         items: in an order that a second run repeats.
         question: makes the request for an item; called just before it is sent.
-        emit: takes an item and its answer, once it is in the log.
-        log_file: where answers are kept between runs.
-        key: names an item; a log whose keys differ is refused.
+        emit: takes an item and its answer, once it is in the store.
+        scratch: a folder that lives as long as this work does; it tells its purchases from those of others.
         what: names the work in the progress line.
         name: names the server's config section in errors.
         total: number of items, where known.
@@ -96,247 +93,212 @@ def ask_all(
 
     Raises:
         LimitReached: max-calls or max-cost; run again with a higher one.
-        InputError: the server can't be used (all answers so far are kept), or too many answers are unusable.
+        InputError: the server can't be used, or too many answers are unusable.
+        StageError: the server has stopped answering; every answer so far is kept.
     """
-    asker = _Asker(items, question, emit, server, log_file, key, what, name, total, max_unusable)
-    run_coroutine(asker.run)
+    asker = _Asker(enumerate(items), question, emit, server, what, name, total, max_unusable)
+    run_coroutine(lambda: asker.run(_purchaser(scratch / f"{name}.id")))
     return asker.totals
 
 
+def without_thoughts(text: str) -> str:
+    """The answer behind a model's thoughts; nothing where it never stopped thinking."""
+    return THOUGHTS.sub("", text).strip()
+
+
 def run_coroutine(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """`asyncio.run`, also where a loop is running already (a notebook)."""
+    """`asyncio.run`, also where a loop is running already (a notebook). An interrupt ends it before this returns."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         asyncio.run(main())
         return
-    failure: list[BaseException] = []
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
 
-    def run() -> None:
+    async def run() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        started.set_result((asyncio.get_running_loop(), task))
+        await main()
+
+    with ThreadPoolExecutor(1) as thread:  # leaving it waits for the thread
+        running = thread.submit(lambda: asyncio.run(run()))
         try:
-            asyncio.run(main())
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
+            running.result()
+        except KeyboardInterrupt:
+            loop, task = started.result()
+            loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
+@dataclass
 class _Asker(Generic[T]):
-    def __init__(
-        self,
-        items: Iterable[T],
-        question: Callable[[T], Question],
-        emit: Callable[[T, Answer], None],
-        server: ServerConfig,
-        log_file: Path,
-        key: Callable[[T], str],
-        what: str,
-        name: str,
-        total: int | None,
-        max_unusable: float,
-    ) -> None:
-        self.items, self.question, self.emit, self.key = enumerate(items), question, emit, key
-        self.server, self.name, self.what, self.total = server, name, what, total
-        self.max_unusable = max_unusable
-        self.log = AppendLog(log_file)
-        self.progress: Progress  # from the first question on
+    items: Iterator[tuple[int, T]]
+    question: Callable[[T], Question]
+    emit: Callable[[T, Answer], None]
+    server: ServerConfig
+    what: str
+    name: str
+    total: int | None
+    max_unusable: float
+
+    def __post_init__(self) -> None:
         self.totals = Totals()
+        self.progress: Progress | None = None  # from the first request on
         self.head = 0
         """Index of the first item whose answer has not been handed on."""
         self.waiting: dict[int, tuple[T, Answer | None]] = {}
         """Items from `head` on that were drawn, with their answers."""
-        self.todo: Iterator[tuple[int, T]] = iter(())
-        self.moved = asyncio.Event()
+        self.unusable: list[bytes] = []
+        """Digests of the requests behind unusable answers."""
+        self.cut = 0
+        """How many unusable answers max-tokens cut short."""
+        self.last_unusable = ""
+        self.moved, self.first = asyncio.Event(), asyncio.Lock()
         self.limit: LimitReached | None = None
 
-    async def run(self) -> None:
-        try:
-            self._replay()
-            first = self._draw()
-            if first is not None:
-                await self._ask_the_rest(first)
+    async def run(self, purchaser: str) -> None:
+        with AnswerStore(self.server.model, purchaser) as self.store:
+            async with ChatClient(self.server, self.name) as self.client:
+                spent = self.store.spent()
+                self.client.calls, self.client.tokens_in, self.client.tokens_out = spent
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(self.server.concurrency):
+                            group.create_task(self._work())
+                except BaseExceptionGroup as errors:
+                    raise errors.exceptions[0] from None
+                finally:
+                    self.store.record(self._spent())
+                    if self.progress is not None:
+                        self.progress.close()
+            self.totals.calls, self.totals.tokens_in, self.totals.tokens_out = self._spent()
+            if self.limit is not None:
+                n = f"{self.totals.answers} of {self.total}" if self.total else f"{self.totals.answers}"
+                raise LimitReached(f"{self.limit}; {n} answers are kept: run the same command with a higher limit")
             self._check_share(final=True)
-        finally:
-            self.log.close()
+        if self.totals.reused:
+            log(f"{self.what}: {self.totals.reused} answers had been bought before; they are from {self.store.path}")
 
-    def _replay(self) -> None:
-        """Take the answers that the log has, then list the drawn items that lack one."""
-        for index, name, answer in logged_answers(self.log):
-            while index not in self.waiting and index >= self.head:
-                drawn = next(self.items, None)
-                if drawn is None:
-                    break
-                self.waiting[drawn[0]] = (drawn[1], None)
-            if index not in self.waiting or self.key(self.waiting[index][0]) != name:
-                raise InputError(f"{self.log.path}: holds answers about other items; delete it to begin afresh")
-            self._take(index, self.waiting[index][0], answer)
-        if self.totals.answers:
-            log(f"{self.what}: {self.totals.answers} answers are there already")
-        self.todo = iter([(i, item) for i, (item, answer) in sorted(self.waiting.items()) if answer is None])
-
-    def _draw(self) -> tuple[int, T] | None:
-        """The next item to ask about."""
-        for index, item in self.todo:
-            return index, item
-        for index, item in self.items:
-            self.waiting[index] = (item, None)
-            return index, item
-        return None
-
-    async def _ask_the_rest(self, first: tuple[int, T]) -> None:
-        async with ChatClient(self.server, self.name) as client:
-            client.calls = self.totals.calls
-            client.tokens_in, client.tokens_out = self.totals.tokens_in, self.totals.tokens_out
-            await client.check()
-            self.progress = Progress(self.what, self.total, self.totals.answers)
-            try:
-                await self._answer(client, *first)  # alone: what is wrong with the server shows here
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(self.server.concurrency):
-                        group.create_task(self._work(client))
-            except LimitReached as error:
-                self.limit = error
-            except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
-            finally:
-                self.totals.calls = client.calls
-                self.totals.tokens_in, self.totals.tokens_out = client.tokens_in, client.tokens_out
-                self.progress.close()
-        if self.limit is not None:
-            of = f" of {self.total}" if self.total else ""
-            raise LimitReached(
-                f"{self.limit}; {self.totals.answers}{of} answers are kept: run the same command with a higher limit"
-            )
-
-    async def _work(self, client: ChatClient) -> None:
+    async def _work(self) -> None:
         """Draw and answer items until there are none, or a limit is reached."""
-        while self.limit is None:
-            drawn = self._draw()
-            if drawn is None:
-                return
-            while drawn[0] - self.head >= WINDOW and self.limit is None:
+        while self.limit is None and (drawn := next(self.items, None)) is not None:
+            index, item = drawn
+            self.waiting[index] = (item, None)
+            while index - self.head >= WINDOW and self.limit is None:
                 self.moved.clear()
                 await self.moved.wait()
-            if self.limit is not None:
-                return
             try:
-                await self._answer(client, *drawn)
+                answer = await self._answer(self.question(item))
             except LimitReached as error:
                 self.limit = error
                 self.moved.set()  # whoever waits for an earlier answer would wait for ever
+                return
+            self._take(index, item, answer)
+            await asyncio.sleep(0)  # an answer from the store waits for nothing: let the others' replies in
 
-    async def _answer(self, client: ChatClient, index: int, item: T) -> None:
-        """Ask until the answer can be used; log it; hand on what is complete."""
-        question = self.question(item)
-        messages, seed = question.messages, question.seed
-        value, raw, tokens_in, tokens_out, calls = None, "", 0, 0, 0
-        for ask in range(self.server.asks):
+    async def _answer(self, question: Question) -> Answer:
+        """The first usable answer that the store has, or else that the server gives."""
+        requests = (self._request(question, ask) for ask in range(self.server.asks))
+        to_buy, tried, raw, cut = [], [], "", False
+        for request in requests:
+            kept = self.store.get(request.digest)
+            if kept is None:
+                to_buy.append(request)
+                break  # what comes after it was never asked either
+            if (value := await self._read(question, kept)) is not None:
+                return Answer(value)
+            raw, cut = kept.text, kept.cut_at is not None
+            if kept.cut_at is not None and kept.cut_at < self.server.max_tokens:
+                to_buy.append(request)
+            tried.append(request.digest)
+        for request in chain(to_buy, requests):
             try:
-                schema = question.schema if messages is question.messages else None
-                reply = await client.chat(messages, schema=schema, seed=seed)
+                kept = await self._buy(request)
             except Unanswered as error:
-                raw, calls = str(error), calls + error.calls
+                raw, cut = str(error), False
                 break
-            raw, calls = reply.text, calls + reply.calls
-            tokens_in, tokens_out = tokens_in + reply.tokens_in, tokens_out + reply.tokens_out
-            value = await asyncio.to_thread(question.parse, raw) if question.slow_parse else question.parse(raw)
-            if value is not None:
-                break
-            seed = (question.seed or 0) + 7919 * (ask + 1)
-            messages = question.again or messages
-        kept = "" if value is not None else raw[:RAW_CHARACTERS]
-        result = Answer(value, kept, tokens_in, tokens_out, calls)
-        self.log.append(_row(index, self.key(item), result))
-        self._take(index, item, result)
-        self.progress.advance()
-        self._check_share(final=False)
+            if (value := await self._read(question, kept)) is not None:
+                return Answer(value)
+            raw, cut = kept.text, kept.cut_at is not None
+            tried.append(request.digest)
+        self.unusable += tried
+        self.cut += cut
+        self.last_unusable = raw
+        return Answer(None, raw[:RAW_CHARACTERS])
+
+    async def _read(self, question: Question, kept: Kept) -> Any:
+        parse = question.parse
+        value = await asyncio.to_thread(parse, kept.text) if question.slow_parse else parse(kept.text)
+        self.totals.reused += value is not None and kept.purchaser != self.store.purchaser
+        return value
+
+    def _request(self, question: Question, ask: int) -> "_Request":
+        """What to send the first time, the second time, ..."""
+        messages, schema, seed = question.messages, question.schema, question.seed
+        if ask:
+            messages, seed = question.again or messages, (seed or 0) + 7919 * ask
+        if messages is not question.messages or self.server.structured == "off":
+            schema = None
+        known_by = digest(self.server.model, messages, self.server.temperature, schema, seed)
+        return _Request(messages, schema, seed, known_by)
+
+    async def _buy(self, request: "_Request") -> Kept:
+        if not self.client.answered:  # the first goes alone: what is wrong with the server shows in it
+            async with self.first:
+                if not self.client.answered:
+                    return await self._send(request)
+        return await self._send(request)
+
+    async def _send(self, request: "_Request") -> Kept:
+        if self.progress is None:
+            if self.totals.answers:
+                log(f"{self.what}: {self.totals.answers} answers are there already")
+            self.progress = Progress(self.what, self.total, self.totals.answers)
+        reply = await self.client.chat(request.messages, schema=request.schema, seed=request.seed)
+        return self.store.put(request.digest, reply.text, self.server.max_tokens if reply.cut else None, self._spent())
+
+    def _spent(self) -> Spent:
+        return Spent(self.client.calls, self.client.tokens_in, self.client.tokens_out)
 
     def _take(self, index: int, item: T, answer: Answer) -> None:
-        """Count an answer that is in the log; hand on every answer whose predecessors are all there."""
-        totals = self.totals
-        totals.answers += 1
-        totals.unusable += answer.value is None
-        totals.calls += answer.calls
-        totals.tokens_in += answer.tokens_in
-        totals.tokens_out += answer.tokens_out
+        """Count an answer; hand on every answer whose predecessors are all there."""
+        self.totals.answers += 1
+        self.totals.unusable += answer.value is None
         self.waiting[index] = (item, answer)
-        while self.head in self.waiting and self.waiting[self.head][1] is not None:
-            ready, its_answer = self.waiting.pop(self.head)
-            assert its_answer is not None
-            self.emit(ready, its_answer)
+        while self.head in self.waiting and (its_answer := self.waiting[self.head][1]) is not None:
+            self.emit(self.waiting.pop(self.head)[0], its_answer)
             self.head += 1
         self.moved.set()
+        if self.progress is not None:
+            self.progress.advance()
+        self._check_share(final=False)
 
     def _check_share(self, final: bool) -> None:
         n, bad = self.totals.answers, self.totals.unusable
         most = self.max_unusable if final else max(self.max_unusable, 0.5)
         if bad and (final or n >= EARLY) and bad > most * n:
-            self.log.append({"again": True})
+            self.store.forget(self.unusable)
             raise InputError(
                 f"{self.what}: {bad} of {n} answers from {self.server.model} cannot be used (share allowed: "
-                f"{self.max_unusable:g}); read them in {self.log.path}, mend the prompt, model or max-tokens, or raise "
-                f"the share; run again to ask for these alone"
+                f"{self.max_unusable:g}), {self.cut} of them cut at --{self.name}.max-tokens {self.server.max_tokens}; "
+                f"one of them: {self.last_unusable[:200]!r}; mend the prompt, model or max-tokens, or raise the share; "
+                f"run again to ask for these alone"
             )
 
 
-class AppendLog:
-    """JSON lines that survive a kill: a row is one system call, so what was appended is there afterwards.
+@dataclass(frozen=True)
+class _Request:
+    """One request, and what the store knows it by."""
 
-    Once a second the file is also forced to the disk, so a power cut loses a second. A last line without its end, as
-    a kill may leave it, is dropped on opening: it was not counted yet.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._synced = time.monotonic()
-        self._cut_torn_line()
-
-    def _cut_torn_line(self) -> None:
-        size = os.fstat(self._file).st_size
-        position, tail = size, b""
-        while position and b"\n" not in tail:
-            step = min(65536, position)
-            position -= step
-            tail = os.pread(self._file, step, position) + tail
-        whole = position + tail.rfind(b"\n") + 1 if b"\n" in tail else 0
-        if whole != size:
-            os.ftruncate(self._file, whole)
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Every row so far."""
-        with self.path.open("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
-
-    def append(self, row: dict[str, Any]) -> None:
-        """Write one row; it is in the file when this returns."""
-        data = json.dumps(row).encode() + b"\n"
-        while data:
-            data = data[os.write(self._file, data) :]
-        now = time.monotonic()
-        if now - self._synced > SYNC_EVERY_SECONDS:
-            os.fsync(self._file)
-            self._synced = now
-
-    def close(self) -> None:
-        """Force to the disk and close."""
-        os.fsync(self._file)
-        os.close(self._file)
+    messages: list[Message]
+    schema: dict[str, Any] | None
+    seed: int | None
+    digest: bytes
 
 
-def logged_answers(log: AppendLog) -> Iterator[tuple[int, str, Answer]]:
-    """`(index, key, answer)` of every row; unusable answers that are to be asked for again are left out."""
-    again_at = max((n for n, row in enumerate(log.rows()) if "again" in row), default=-1)
-    for n, row in enumerate(log.rows()):
-        if "again" not in row and (row["value"] is not None or n > again_at):
-            yield row["i"], row["key"], Answer(row["value"], row["raw"], row["in"], row["out"], row["calls"])
-
-
-def _row(index: int, key: str, answer: Answer) -> dict[str, Any]:
-    row = {"i": index, "key": key, "value": answer.value, "raw": answer.raw}
-    return row | {"in": answer.tokens_in, "out": answer.tokens_out, "calls": answer.calls}
+def _purchaser(file: Path) -> str:
+    """A name for whoever buys answers, the same after a kill: it is kept in `file`."""
+    if not file.is_file():
+        write_json(file, uuid.uuid4().hex)
+    return str(json.loads(file.read_text()))

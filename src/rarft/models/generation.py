@@ -26,7 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rarft.models.engines.base import Completion
 from rarft.models.loading import eos_token_ids
-from rarft.models.prefix import TokenIds, _autocast, base_model, pad_left, run_shared, why_not_shared
+from rarft.models.packing import TokenIds, _autocast, base_model, pad_left, why_not_shared
 
 ATTENTION = "rarft_grouped"
 GROW = 64
@@ -136,8 +136,14 @@ def _decode(
     device, steps = ends.device, noise[0].shape[1]
     ids, mask = pad_left(prompts, 0, device)
     width = max(len(of) for of in noise)
-    group = torch.arange(len(prompts), device=device)
-    on_prompt, _ = run_shared(base, ids, mask, ids[:, :1], mask[:, :1], group, {"logits_to_keep": 1})
+    on_prompt = base(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+        past_key_values=DynamicCache(),
+        use_cache=True,
+        logits_to_keep=1,
+    )
     cache = GroupedCache(on_prompt.past_key_values, mask, width)
     state = _State(len(prompts), width, noise, device)
     positions = mask.sum(-1).repeat_interleave(width)

@@ -7,11 +7,12 @@ GGUF's weights are dequantised on loading), vision models.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rarft.core.errors import InputError
 
@@ -38,10 +39,16 @@ def load_policy(
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype)
     if (Path(where) / "adapter_config.json").is_file():
-        policy = _load_adapter(where, dtype)
+        policy = _load_adapter(Path(where), dtype)
     else:
         policy = _load_full(model, where, dtype, kwargs)
     tokenizer = load_tokenizer(model)
+    rows = policy.get_input_embeddings().weight.size(0)
+    most = max(set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder), default=0)
+    if most >= rows:
+        raise InputError(
+            f"{model}: its tokenizer has a token {most}, but the model only {rows} rows; they don't belong"
+        )
     return policy.to(device or default_device()).eval(), tokenizer
 
 
@@ -53,27 +60,16 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """
     where, kwargs = _locate(model)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **kwargs)
-    except (OSError, ValueError) as error:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **kwargs)
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file makes the libraries raise anything
         raise InputError(f"{model}: no tokenizer found ({_first_line(error)})") from None
     if tokenizer.eos_token_id is None:
         raise InputError(f"{model}: its tokenizer has no end-of-sequence token; a policy needs one to stop")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def load_config(model: str) -> Any:
-    """Load the configuration of `model` alone: architecture and context length, no weights.
-
-    Raises:
-        InputError: there is none.
-    """
-    where, kwargs = _locate(model)
-    try:
-        return AutoConfig.from_pretrained(where, **kwargs)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{model}: no model configuration found ({_first_line(error)})") from None
 
 
 def context_length(config: Any) -> int | None:
@@ -114,8 +110,12 @@ def _load_full(model: str, where: str, dtype: str | torch.dtype, kwargs: dict[st
         raise InputError(f"{model}: this model folder holds {found} (model.safetensors is needed)")
     options = kwargs or {"use_safetensors": True}
     try:
-        policy, info = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **options)
-    except (OSError, ValueError) as error:
+        policy, info = AutoModelForCausalLM.from_pretrained(
+            where, dtype=dtype, output_loading_info=True, trust_remote_code=False, **options
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a broken file makes the libraries raise anything
         raise InputError(f"{model}: cannot be loaded as a causal language model ({_first_line(error)})") from None
     missing = sorted(info["missing_keys"])
     if missing:
@@ -128,15 +128,27 @@ def _load_full(model: str, where: str, dtype: str | torch.dtype, kwargs: dict[st
     return policy
 
 
-def _load_adapter(where: str, dtype: str | torch.dtype) -> PreTrainedModel:
-    from peft import AutoPeftModelForCausalLM
+def _load_adapter(folder: Path, dtype: str | torch.dtype) -> PreTrainedModel:
+    """The base that the adapter names, loaded as any model, with the adapter merged in."""
+    from peft import PeftModel
 
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise InputError(f"{folder}: the adapter has no adapter_model.safetensors; save it as safetensors, not pickled")
     try:
-        adapted = AutoPeftModelForCausalLM.from_pretrained(where, dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: the LoRA adapter cannot be loaded ({_first_line(error)})") from None
-    return adapted.merge_and_unload()
+        base = str(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder}: its adapter_config.json does not name the base model; mend it") from None
+    where, kwargs = _locate(base)
+    if Path(where).resolve() == folder.resolve():
+        raise InputError(f"{folder}: the adapter names itself as its base model; name the base in adapter_config.json")
+    policy = _load_full(base, where, dtype, kwargs)
+    try:
+        return PeftModel.from_pretrained(policy, str(folder)).merge_and_unload()
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"{folder}: the LoRA adapter cannot be loaded ({_first_line(error)})") from None
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    return (str(error).strip().split("\n")[0] or type(error).__name__)[:300]

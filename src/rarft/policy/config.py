@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
+from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rarft.core.config import Config, Input, NotInResult
+from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
 
@@ -70,7 +71,7 @@ class TrainConfig(Config):
     """Optimiser steps; by default as many as `epochs` takes."""
     epochs: float = Field(1.0, gt=0, le=1e6)
     """Passes over the problems, where `steps` is not given."""
-    learning_rate: float = Field(1e-6, ge=0, le=1)
+    learning_rate: float = Field(1e-6, ge=0)
     """Peak learning rate of AdamW."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls after warm-up."""
@@ -82,7 +83,7 @@ class TrainConfig(Config):
     """Low-rank adapters."""
     trl: dict[str, Any] = {}
     """Any other option of TRL's GRPOConfig, RLOOConfig or SFTConfig."""
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Seed = 0
     """Seed of every random choice."""
 
     # The machine
@@ -158,6 +159,8 @@ def check(config: TrainConfig) -> None:
         raise InputError("analogies name traces: give the corpus they come from with --traces")
     if config.draw_top and config.draw_top < config.top_k:
         raise InputError(f"draw-top is {config.draw_top}, below top-k {config.top_k}; raise it or set it to 0")
+    if config.report_to != "none" and find_spec(config.report_to) is None:
+        raise InputError(f"report-to is {config.report_to}, which is not installed: pip install {config.report_to}")
     if config.trl:
         known = _trl_options(config.algorithm)
         for key in config.trl:

@@ -6,6 +6,8 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rarft.core.errors import InputError
@@ -48,6 +50,12 @@ def load_job(config: TrainConfig) -> Job:
     Raises:
         InputError: bad input; a prompt longer than the model takes.
     """
+    if config.vllm != "none":
+        if find_spec("vllm") is None:
+            raise InputError(f"vllm {config.vllm} needs vLLM: pip install 'rarft[vllm]'")
+        path = Path(config.model).expanduser()
+        if path.is_file() or (path / "adapter_config.json").is_file():
+            raise InputError(f"{config.model}: vLLM reads no GGUF file or LoRA adapter; give a folder of whole weights")
     problems = load_problems(config.problems)
     traces = {trace.id: trace for trace in load_traces(config.traces)} if config.traces else {}
     eval_problems = load_problems(config.eval_problems)[: config.eval_limit] if config.eval_problems else []
@@ -65,6 +73,8 @@ def load_job(config: TrainConfig) -> Job:
     )
     if not targets:
         check_problems(problems, config.problems, config.reward)
+    if config.eval_problems:
+        check_problems(eval_problems, config.eval_problems, config.reward)
 
     per_step = config.prompts_per_step
     steps = config.steps or max(1, math.ceil(len(problems) * config.epochs / per_step))

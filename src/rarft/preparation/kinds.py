@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from pydantic import Field
+
+from rarft.core.config import Count
 from rarft.core.errors import InputError
 from rarft.core.progress import track
 from rarft.core.stages import Work
-from rarft.llm.answers import Answer, Question, ask_all
+from rarft.llm.answers import Answer, Question, ask_all, without_thoughts
 from rarft.llm.client import ServerConfig
 from rarft.records.problems import Problem, Trace, iter_records
 from rarft.records.rows import write_jsonl
@@ -29,13 +33,13 @@ FIT_SAMPLE = 50_000
 class KindsConfig(ServerConfig):
     by: Literal["column", "judge", "clusters"] = "column"
     """Where a row has no kind: column leaves it so, judge asks the model below, clusters groups by embeddings."""
-    names: list[str] = KINDS
+    names: list[str] = Field(KINDS, min_length=1)
     """The kinds to choose from, for judge."""
-    clusters: int = 16
+    clusters: Count = 16
     """How many clusters, for clusters."""
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Sentence-transformers model, for clusters."""
-    max_tokens: int = 128
+    max_tokens: Count = 128
     """Most tokens of one answer."""
 
 
@@ -113,24 +117,23 @@ def _ask(config: KindsConfig, problems: Path, traces: Path, work: Work) -> dict[
         question,
         take,
         server=config,
-        log_file=work.scratch / "kinds.jsonl",
-        key=lambda item: " ".join(item[0]),
+        scratch=work.scratch,
         what="asking for kinds",
         name="kinds",
         total=sum(1 for _ in _without_kind(problems, traces)),
     )
     work.ledger.add(tokens_in=totals.tokens_in, tokens_out=totals.tokens_out, calls=totals.calls)
-    work.results["kinds_unanswered"] = totals.unusable
+    work.results |= {"kinds_unanswered": totals.unusable, "kinds_reused": totals.reused}
     return kinds
 
 
 def parse_kind(text: str, names: list[str]) -> str | None:
     """The kind that an answer names, or None: JSON where it is JSON, else the only name that occurs in it."""
-    text = text.rsplit("</think>", 1)[-1]
+    text = without_thoughts(text)
     try:
         value = json.loads(text[text.index("{") : text.rindex("}") + 1]).get("kind")
         text = value if isinstance(value, str) else ""
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         pass
     found = [name for name in names if re.search(rf"\b{re.escape(name.lower())}\b", text.lower())]
     longest = [name for name in found if not any(name != other and name in other for other in found)]
@@ -139,7 +142,6 @@ def parse_kind(text: str, names: list[str]) -> str | None:
 
 def _cluster(config: KindsConfig, problems: Path, traces: Path, seed: int) -> dict[tuple[str, str], str]:
     """k-means on unit embeddings, fitted on a sample and applied to all rows without a kind."""
-    import numpy as np
     from sentence_transformers import SentenceTransformer
     from sklearn.cluster import MiniBatchKMeans
 

@@ -8,14 +8,15 @@ kinds are filled in. What went is listed in removed.jsonl with the reason. Rows 
 the problems' texts for the duplicate check, not the solutions. Left out: translation, difficulty filtering.
 """
 
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rarft.core.config import Config, Input
+from pydantic import Field
+
+from rarft.core.config import Config, Count, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log, track
@@ -24,8 +25,9 @@ from rarft.preparation.kinds import KindsConfig, fill_in_kinds
 from rarft.preparation.teacher import TeacherConfig, write_traces
 from rarft.records.decontaminate import Decontaminator, Overlap
 from rarft.records.problems import Problem, Record, Trace, iter_records
-from rarft.records.rows import write_jsonl
-from rarft.records.same_problem import DuplicateIndex
+from rarft.records.rows import as_line, write_jsonl
+from rarft.records.same_problem import TEMPLATE_SHARE, DuplicateIndex
+from rarft.rewards import check_gold
 
 
 class PrepareConfig(Config):
@@ -34,9 +36,9 @@ class PrepareConfig(Config):
     as name[:config[:split]]."""
     traces: Input
     """The corpus, columns id, problem, solution, answer?, kind?, source?: same formats."""
-    max_problems: int | None = None
+    max_problems: Count | None = None
     """Keep at most this many problems, drawn by the seed, in their order; all when not given."""
-    max_traces: int | None = None
+    max_traces: Count | None = None
     """The same for traces."""
     benchmarks: list[Input] = []
     """Evaluation problems; what shares an n-gram with one of them is removed."""
@@ -50,16 +52,17 @@ class PrepareConfig(Config):
     """Write unusable rows with the reason to rejected_problems.jsonl and rejected_traces.jsonl instead of failing."""
     verifier: str = "math"
     """Verifier that has to understand each gold answer; none to leave answers unchecked."""
-    near_duplicates: float = 0.8
-    """Jaccard similarity of word 3-grams from which two problems are the same; 1 drops exact repetitions alone."""
-    ngram: int = 8
+    near_duplicates: float = Field(TEMPLATE_SHARE, gt=0, le=1)
+    """Share of word triples (numbers and names masked) from which two problems are the same; 1 drops exact repetitions
+    alone."""
+    ngram: Count = 8
     """Words in a row shared with a benchmark that make a problem or trace contaminated."""
-    stock_phrase: int | None = None
+    stock_phrase: Count | None = None
     """An n-gram that this many different benchmark questions share is a turn of phrase ("where m and n are relatively
     prime positive integers") and no contamination; none: every shared n-gram is, as in the paper."""
     teacher: TeacherConfig = TeacherConfig()
     kinds: KindsConfig = KindsConfig()
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
 
 
@@ -82,11 +85,11 @@ def prepare(config: PrepareConfig, work: Work) -> None:
     Raises:
         InputError: bad rows (unless skipped), or nothing left of the problems or the traces.
     """
-    if not 0 < config.near_duplicates <= 1:
-        raise InputError(f"near-duplicates is {config.near_duplicates}; give a similarity above 0, up to 1")
     for name in ("problems", "traces"):
         (work.path / f"rejected_{name}.jsonl").unlink(missing_ok=True)
-    contaminated = Decontaminator(config.benchmarks, config.ngram, config.benchmark_columns, config.stock_phrase)
+    contaminated = Decontaminator(config.ngram, config.stock_phrase)
+    for benchmark in config.benchmarks:
+        contaminated.read(benchmark, config.benchmark_columns)
     duplicates = DuplicateIndex(config.near_duplicates)
     problems, traces = work.scratch / "problems.jsonl", work.scratch / "traces.jsonl"
     with (work.path / "removed.jsonl").open("w", encoding="utf-8") as removed_file:
@@ -95,8 +98,7 @@ def prepare(config: PrepareConfig, work: Work) -> None:
         def remove(record: Problem | Trace, reason: str, **details: Any) -> None:
             what = type(record).__name__.lower()
             counts[f"{what}s {reason}"] += 1
-            row = {"what": what, "id": record.id, "reason": reason, **details}
-            removed_file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            removed_file.write(as_line({"what": what, "id": record.id, "reason": reason, **details}))
 
         n_problems = write_jsonl(problems, _clean_problems(config, work.path, contaminated, duplicates, remove))
         n_traces = write_jsonl(traces, _clean_traces(config, work.path, contaminated, duplicates, remove))
@@ -157,8 +159,8 @@ def _clean_traces(
             continue
         match = duplicates.find_or_add(f"trace {trace.id}", trace.problem)
         if match:
-            reason = "duplicate" if match.similarity == 1 else "near-duplicate"
-            remove(trace, reason, of=match.key, similarity=round(match.similarity, 3))
+            reason = "duplicate" if match.rule == "text" else "near-duplicate"
+            remove(trace, reason, of=match.key, by=match.rule, similarity=round(match.similarity, 3))
             continue
         yield trace.as_row()
 
@@ -177,11 +179,10 @@ def _gold_check(verifier: str) -> Callable[[Any], None] | None:
     """A check that the verifier understands a record's answer; it raises ValueError."""
     if verifier == "none":
         return None
-    from rarft.rewards import check_gold
 
     def check(record: Problem | Trace) -> None:
-        if record.answer is not None:
-            check_gold(record.answer, verifier, extra=record.extra)
+        if isinstance(record, Problem) or record.answer is not None:
+            check_gold(record.answer or "", verifier, extra=record.extra)
 
     return check
 

@@ -5,15 +5,19 @@ after `asks` times the trace is dropped and listed. The teacher is not shown the
 reasoned to; where there is an old solution it is shown that. Left out: judging style or length.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
+from rarft.core.config import Count
 from rarft.core.stages import Work
-from rarft.llm.answers import Answer, Question, ask_all
+from rarft.llm.answers import Answer, Question, ask_all, without_thoughts
 from rarft.llm.client import Message, ServerConfig
 from rarft.records.problems import Trace, iter_records
+from rarft.records.rows import as_line
+from rarft.rewards import verify
 
 WRITE = """Solve the problem. Write a worked solution that a student could learn the method from: short numbered \
 steps, each saying what is done and why. Put the final answer in \\boxed{}."""
@@ -24,9 +28,9 @@ numbered steps, each saying what is done and why. Keep its method. Put the final
 class TeacherConfig(ServerConfig):
     rewrite: Literal["missing", "all"] = "missing"
     """missing: write the solutions that are empty; all: also condense the ones that are there."""
-    temperature: float = 0.6
+    temperature: float = Field(0.6, ge=0, le=2)
     """Sampling temperature; above 0, so that asking again can help."""
-    max_tokens: int = 4096
+    max_tokens: Count = 4096
     """Most tokens of one written solution."""
 
 
@@ -56,7 +60,7 @@ def write_traces(
     with written.open("w", encoding="utf-8") as out:
 
         def keep(trace: Trace) -> None:
-            out.write(json.dumps(trace.as_row(), ensure_ascii=False) + "\n")
+            out.write(as_line(trace))
 
         def take(trace: Trace, answer: Answer) -> None:
             if answer.value is None:
@@ -74,14 +78,13 @@ def write_traces(
             lambda trace: _question(trace, verifier, seed),
             take,
             server=config,
-            log_file=work.scratch / "teacher.jsonl",
-            key=lambda trace: trace.id,
+            scratch=work.scratch,
             what="writing traces",
             name="teacher",
             total=total,
         )
     work.ledger.add(tokens_in=totals.tokens_in, tokens_out=totals.tokens_out, calls=totals.calls)
-    work.results["n_written_by_teacher"] = totals.answers - totals.unusable
+    work.results |= {"n_written_by_teacher": totals.answers - totals.unusable, "teacher_reused": totals.reused}
     return written
 
 
@@ -106,13 +109,12 @@ def _question(trace: Trace, verifier: str, seed: int) -> Question:
     )
 
     def parse(text: str) -> Any:
-        from rarft.rewards import verify
-
-        solution = text.rsplit("</think>", 1)[-1].strip()
-        if not solution or trace.answer is None:
+        solution = without_thoughts(text)
+        if not solution:
             return None
         name = "math" if verifier == "none" else verifier
-        return solution if verify([trace.answer], [solution], name=name)[0].reward >= 1 else None
+        extra = {**trace.extra, "question": trace.problem}
+        return solution if verify([trace.answer or ""], [solution], name=name, extras=[extra])[0].reward >= 1 else None
 
     messages: list[Message] = [{"role": "user", "content": task}]
     return Question(messages, parse, seed=seed, slow_parse=True)

@@ -1,48 +1,55 @@
-"""analogies.parquet: for each problem the traces that retrieval found, best first.
+"""Analogies: which traces retrieval found for which problem.
 
-Columns `problem_id, rank (from 1), trace_id, score`. A problem for which nothing was found has no row.
+Columns `problem_id, rank: int from 1, trace_id, score: float`, higher scores being better; a file from elsewhere needs
+no scores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from rarft.core.artifacts import find_file
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
-from rarft.records.rows import read_rows
+from rarft.records.rows import TableWriter, integer_of, local_table, number_of, parse_rows, text_of
 
+T = TypeVar("T")
 ANALOGIES = "analogies.parquet"
 
 
 class Analogy(NamedTuple):
-    """One row."""
+    """One row of analogies.parquet."""
 
     problem_id: str
     rank: int
+    """1 is the best."""
     trace_id: str
     score: float
+    """Mean MaxSim or cosine in [-1, 1]; of a bm25 index the BM25 score."""
+
+
+def write_analogies(path: Path, rows: Iterable[Analogy]) -> int:
+    """Write analogies.parquet, the whole file or none of it; return how many rows."""
+    import pyarrow as pa
+
+    types = (pa.string(), pa.int32(), pa.string(), pa.float64())
+    with TableWriter[Analogy](path, dict(zip(Analogy._fields, types, strict=True))) as out:
+        for row in rows:
+            out.write(row)
+    return out.count
 
 
 def read_ranked(path: str) -> dict[str, list[str]]:
     """Problem id -> ids of its traces, best first.
 
     Args:
-        path: the file, or the `rarft retrieve` folder that holds it.
+        path: Parquet, JSONL or CSV file, or a `rarft retrieve` folder.
 
     Raises:
-        InputError: no such file, or a value is missing.
+        InputError: names file, row, what is wrong and what to do.
     """
-    file = str(find_file(path, ANALOGIES))
-    ranked: dict[str, list[tuple[int, str]]] = {}
-    for place, row in read_rows(file):
-        missing = [column for column in ("problem_id", "rank", "trace_id") if row.get(column) is None]
-        if missing:
-            raise InputError(f"{file}, row {place}: {missing[0]} is missing; make the file with `rarft retrieve`")
-        ranked.setdefault(str(row["problem_id"]), []).append((int(row["rank"]), str(row["trace_id"])))
-    return {problem: [trace for _, trace in sorted(rows)] for problem, rows in ranked.items()}
+    return _read(path, lambda trace_id: trace_id)
 
 
 def read_analogies(path: str, traces: Mapping[str, Trace], traces_path: str) -> dict[str, list[Trace]]:
@@ -54,21 +61,28 @@ def read_analogies(path: str, traces: Mapping[str, Trace], traces_path: str) -> 
     Raises:
         InputError: as `read_ranked`, or a trace is not in the corpus.
     """
-    ranked = read_ranked(path)
-    for problem, ids in ranked.items():
-        strange = next((i for i in ids if i not in traces), None)
-        if strange is not None:
-            raise InputError(f"{path}: trace {strange}, named for problem {problem}, is not in {traces_path}")
-    return {problem: [traces[i] for i in ids] for problem, ids in ranked.items()}
+
+    def look_up(trace_id: str) -> Trace:
+        if trace_id not in traces:
+            raise ValueError(f"trace {trace_id[:60]!r} is not in {traces_path}; give the corpus that was searched")
+        return traces[trace_id]
+
+    return _read(path, look_up)
 
 
-def write_analogies(path: Path, rows: Iterable[Analogy]) -> None:
-    """Write rows in the order given."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _read(path: str, look_up: Callable[[str], T]) -> dict[str, list[T]]:
+    def parse(values: dict[str, Any]) -> tuple[str, int, T]:
+        if "score" in values:
+            number_of(values, "score")
+        return text_of(values, "problem_id"), integer_of(values, "rank", 1), look_up(text_of(values, "trace_id"))
 
-    schema = pa.schema(
-        [("problem_id", pa.string()), ("rank", pa.int32()), ("trace_id", pa.string()), ("score", pa.float64())]
-    )
-    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
-    pq.write_table(pa.table([list(column) for column in columns], schema=schema), path)
+    file = local_table(path, ANALOGIES)
+    ranked: dict[str, dict[int, T]] = {}
+    for row, (problem, rank, trace) in parse_rows(file, parse):
+        own = ranked.setdefault(problem, {})
+        if rank in own:
+            raise InputError(
+                f"{file}, row {row}: problem {problem[:60]!r} has a second trace of rank {rank}; give each its own"
+            )
+        own[rank] = trace
+    return {problem: [own[rank] for rank in sorted(own)] for problem, own in ranked.items()}

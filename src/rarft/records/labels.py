@@ -1,21 +1,19 @@
-"""The label file: one row per judged pair, written as it comes and read back in blocks.
+"""Labels: which trace helps which problem, one row per judged pair, written as they come and read back one at a time.
 
-Columns `problem_id, trace_id, relevant: bool, score: float, labeler: str, rationale: str`. Pairs that no answer could
-be had for are not in it; they are listed in unjudged.jsonl.
+Columns `problem_id, trace_id, relevant: bool, score: float, labeler: str, rationale: str`, of which a file from
+elsewhere needs the first three: its scores are then 1 and 0. Pairs that no answer could be had for are not in it; they
+are listed in unjudged.jsonl.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
-from rarft.core.artifacts import find_file
-from rarft.core.errors import InputError
+from rarft.records.rows import TableWriter, boolean_of, local_table, maybe_text, number_of, parse_rows, text_of
 
-ROW_GROUP = 8192
-COLUMNS = ("problem_id", "trace_id", "relevant", "score", "labeler", "rationale")
+LABELS = "labels.parquet"
 
 
 class Label(NamedTuple):
@@ -26,81 +24,49 @@ class Label(NamedTuple):
     relevant: bool
     score: float
     """Graded, higher is better; its unit is the labeler's."""
-    labeler: str
-    rationale: str
+    labeler: str = ""
+    rationale: str = ""
 
 
-class LabelWriter:
-    """Writes labels.parquet row group by row group: memory holds one group, and equal rows make equal bytes."""
+class LabelWriter(TableWriter[Label]):
+    """Writes labels.parquet row by row."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         types = (pa.string(), pa.string(), pa.bool_(), pa.float64(), pa.string(), pa.string())
-        self._schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
-        self._rows: list[Label] = []
-        self.count = self.n_relevant = 0
+        super().__init__(path, dict(zip(Label._fields, types, strict=True)))
+        self.n_relevant = 0
 
-    def write(self, label: Label) -> None:
+    def write(self, row: Label) -> None:
         """Add a row."""
-        self._rows.append(label)
-        self.count += 1
-        self.n_relevant += label.relevant
-        if len(self._rows) == ROW_GROUP:
-            self._flush()
-
-    def _flush(self) -> None:
-        import pyarrow as pa
-
-        columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * len(COLUMNS)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP)
-        self._rows.clear()
-
-    def __enter__(self) -> LabelWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if kind is None and (self._rows or not self.count):
-            self._flush()
-        self._writer.close()
+        super().write(row)
+        self.n_relevant += row.relevant
 
 
-def read_labels(path: str) -> Iterator[Label]:
-    """Stream labels from a Parquet file or a `rarft label` folder.
+def read_labels(path: str, traces: Container[str] | None = None) -> Iterator[Label]:
+    """Stream labels from a Parquet, JSONL or CSV file, or a `rarft label` folder.
+
+    Args:
+        traces: the ids that a row may name; any where not given.
 
     Raises:
-        InputError: no such file, not Parquet, a column is missing, or a value is empty.
+        InputError: names file, row, what is wrong and what to do.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    file = find_file(path, "labels.parquet")
-    try:
-        table = pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{file}: not a Parquet file ({error}); give the output of `rarft label`") from None
-    missing = [name for name in COLUMNS[:4] if name not in table.schema_arrow.names]
-    if missing:
-        raise InputError(f"{file}: column `{missing[0]}` is missing; labels have {', '.join(COLUMNS)}")
-    row = 0
-    for batch in table.iter_batches(batch_size=ROW_GROUP):
-        for values in batch.to_pylist():
-            row += 1
-            empty = [name for name in COLUMNS[:4] if values[name] is None]
-            if empty:
-                raise InputError(f"{file}, row {row}: {empty[0]} is empty; give it a value or drop the row")
-            yield _label(values)
+    def parse(values: dict[str, Any]) -> Label:
+        relevant = boolean_of(values, "relevant")
+        found = Label(
+            text_of(values, "problem_id"),
+            text_of(values, "trace_id"),
+            relevant,
+            number_of(values, "score") if "score" in values else float(relevant),
+            maybe_text(values, "labeler") or "",
+            maybe_text(values, "rationale") or "",
+        )
+        if traces is not None and found.trace_id not in traces:
+            raise ValueError(f"trace {found.trace_id[:60]!r} is not among the traces given; give the corpus it is from")
+        return found
 
-
-def _label(values: dict[str, Any]) -> Label:
-    return Label(
-        str(values["problem_id"]),
-        str(values["trace_id"]),
-        bool(values["relevant"]),
-        float(values["score"]),
-        str(values.get("labeler") or ""),
-        str(values.get("rationale") or ""),
-    )
+    for _, label in parse_rows(local_table(path, LABELS), parse):
+        yield label

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from rarft.core.artifacts import MANIFEST, read_manifest, write_json
-from rarft.core.config import Config, Input
+from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.stages import Work, stage
 from rarft.records.labels import Label, read_labels
@@ -32,7 +32,7 @@ class AuditConfig(Config):
     """Dollars per million answer tokens, likewise."""
     resamples: int = Field(2000, ge=100, le=1_000_000)
     """Bootstrap resamples of the problems, for the intervals."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the resampling."""
 
     positional: ClassVar[str | None] = "labels"

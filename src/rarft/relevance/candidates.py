@@ -2,41 +2,41 @@
 
 By default drawn uniformly among the traces of the problem's own kind, as in the paper: a first retriever would bake
 surface likeness into the labels. BM25, an embedding model, and an existing retriever's analogies can be mixed in by
-weight. The problem's own trace, and one of a near-identical problem, is never a candidate. Pairs are made lazily, in
-an order that depends on seed and inputs alone.
+weight. The problem's own trace, and one of a near-identical problem (`records/same_problem.py`), which retrieval would
+block, is never a candidate. Pairs are made lazily, in an order that depends on seed and inputs alone.
 """
 
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from rarft.core.config import Config
+import numpy as np
+
+from rarft.core.config import Config, Count, Weight
 from rarft.core.errors import InputError
+from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace
-from rarft.records.same_problem import jaccard, normalise, shingles
+from rarft.records.same_problem import near_identical
 
 BLOCK = 256
 
 
 class CandidateConfig(Config):
-    per_problem: int = 32
+    per_problem: Count = 32
     """Candidate traces for each problem; fewer where its kind has fewer."""
     same_kind: bool = True
     """Draw from the traces of the problem's kind; a problem without a kind draws from all."""
-    uniform: float = 1.0
+    uniform: Weight = 1.0
     """Weight of uniform sampling within the kind."""
-    bm25: float = 0.0
+    bm25: Weight = 0.0
     """Weight of the BM25 ranking of the traces' problems and solutions."""
-    embedding: float = 0.0
+    embedding: Weight = 0.0
     """Weight of the ranking by an embedding model."""
-    analogies: float = 0.0
+    analogies: Weight = 0.0
     """Weight of an existing retriever's ranking (the analogies input)."""
     embedding_model: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Sentence-transformers model for the embedding ranking."""
-    near_identical: float = 0.8
-    """Jaccard similarity of word 3-grams from which a trace's problem counts as the same problem."""
 
 
 class Pair(NamedTuple):
@@ -77,7 +77,6 @@ class Candidates:
             self.by_kind[trace.kind].append(i)
         self.everything = range(len(traces))
         self.row = {trace.id: i for i, trace in enumerate(traces)}
-        self.normal = [hash(normalise(trace.problem)) for trace in traces]
 
     def pool(self, problem: Problem) -> Sequence[int]:
         """Rows of the traces that this problem may draw."""
@@ -106,13 +105,11 @@ class Candidates:
     def _choose(self, problem: Problem, ranked: Mapping[str, Sequence[int]]) -> list[int]:
         """Rows of this problem's candidates: each source's share, best first, the rest uniform."""
         pool = self.pool(problem)
-        question, grams = hash(normalise(problem.question)), _grams(problem.question)
         chosen: dict[int, None] = {}
 
         def fits(row: int) -> bool:
-            if row in chosen or self.normal[row] == question or self.traces[row].id == problem.id:
-                return False
-            return jaccard(grams, _grams(self.traces[row].problem)) < self.config.near_identical
+            trace = self.traces[row]
+            return row not in chosen and trace.id != problem.id and not near_identical(problem.question, trace.problem)
 
         for name, quota in self._quotas().items():
             source = ranked[name] if name in ranked else self._shuffled(problem, pool)
@@ -170,8 +167,6 @@ class Candidates:
 
     def _top(self, problem: Problem, scores: Any) -> list[int]:
         """The best rows of the pool; enough that the near-identical and the doubly chosen can be left out."""
-        import numpy as np
-
         pool = np.asarray(self.pool(problem))
         most = min(len(pool), 4 * self.config.per_problem + 32)
         if not most:
@@ -195,32 +190,3 @@ class Candidates:
 
     def _embed(self, texts: list[str]) -> Any:
         return self._embedder.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-
-
-class BM25:
-    """Okapi BM25 (k1 = 1.2, b = 0.75) over scikit-learn's word counts, as one sparse matrix."""
-
-    def __init__(self, texts: Sequence[str], k1: float = 1.2, b: float = 0.75) -> None:
-        import numpy as np
-        from scipy.sparse import csr_matrix
-        from sklearn.feature_extraction.text import CountVectorizer
-
-        self.vectorizer = CountVectorizer(token_pattern=r"[^\W_]+")
-        counts = self.vectorizer.fit_transform(texts).tocoo()
-        lengths = np.asarray(counts.sum(axis=1)).ravel()
-        found_in = np.bincount(counts.col, minlength=counts.shape[1])
-        idf = np.log1p((len(texts) - found_in + 0.5) / (found_in + 0.5))
-        norm = k1 * (1 - b + b * lengths / max(lengths.mean(), 1e-9))
-        weights = idf[counts.col] * counts.data * (k1 + 1) / (counts.data + norm[counts.row])
-        self.weights = csr_matrix((weights, (counts.row, counts.col)), shape=counts.shape)
-
-    def scores(self, queries: Sequence[str]) -> Any:
-        """Array (queries, texts)."""
-        asked = self.vectorizer.transform(queries)
-        asked.data[:] = 1
-        return (asked @ self.weights.T).toarray()
-
-
-@lru_cache(maxsize=8192)
-def _grams(text: str) -> frozenset[int]:
-    return frozenset(hash(gram) for gram in shingles(text))

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
-from rarft.core.config import Input
+from rarft.core.config import Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Count, Estimate, Known, times
 from rarft.core.progress import log
@@ -68,7 +68,7 @@ class LabelConfig(EngineConfig):
     """The column of problems and traces that labeler oracle compares."""
     options: dict[str, Any] = {}
     """Options of a labeler that has no section of its own here."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
 
 
@@ -126,9 +126,12 @@ def label(config: LabelConfig, work: Work) -> None:
     problems, traces = _records(config)
     candidates = _candidates(config, problems, traces)
     setting = Setting(
+        problems=list(problems.values()),
+        problems_path=config.problems,
         traces=list(traces.values()),
         model=config.model,
         engine=config.engine,
+        vllm=config.vllm,
         prompt=config.prompt,
         gold_solutions=config.gold_solutions,
         calibrate_on=config.calibrate_on,

@@ -15,19 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rarft import stats
+import rarft.stats as stats
 from rarft.core.artifacts import MANIFEST, read_manifest
 from rarft.core.errors import InputError
-from rarft.evaluation.rollouts import (
-    METRICS,
-    Groups,
-    Rollout,
-    grouped,
-    problem_values,
-    read_rollouts,
-    samples_per_problem,
-)
+from rarft.evaluation.scores import METRICS, Groups, grouped, problem_values, samples_per_problem
 from rarft.records.problems import load_problems
+from rarft.records.rollouts import Rollout, read_rollouts
 from rarft.stats import Interval
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ def colour(number: int) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams["text.parse_math"] = False  # a `$` in the name of an arm or a reward is only a `$`
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     for side in ("top", "right"):
@@ -76,8 +79,6 @@ def standalone(svg: str) -> str:
 
 def hash_text(text: str) -> int:
     """A number that depends on the text alone (`hash` changes from run to run)."""
-    import zlib
-
     return zlib.crc32(text.encode())
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rarft.core.errors import InputError
-from rarft.evaluation.rollouts import Rollout
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.rollouts import Rollout
 from rarft.report.collect import KEY_MARK, StageOutput, System
 
 LONGEST = 4000
@@ -86,7 +86,7 @@ def entries(systems: Sequence[System], *, max_problems: int, max_rollouts: int) 
                 benchmark,
                 key.split(KEY_MARK)[0],
                 problem.question if problem else f"(problem {key.split(KEY_MARK)[0]}: its file is not there any more)",
-                problem.answer if problem else "",
+                problem.gold if problem else "",
                 _note(problem.extra | {"kind": problem.kind}) if problem else "",
                 _brought(systems, benchmark, key, texts),
                 answers,

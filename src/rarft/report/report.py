@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field, computed_field, field_validator
 
 from rarft.core.artifacts import MANIFEST, digest_input, read_manifest
-from rarft.core.config import Config
+from rarft.core.config import Config, Seed
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 
@@ -32,7 +32,7 @@ class ReportConfig(Config):
     """How many problems can be browsed: those on which the arms differ most come first."""
     max_rollouts: int = Field(default=2, ge=1)
     """Completions shown per problem and arm, right and wrong ones where there are both."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the bootstrap."""
 
     @field_validator("runs", mode="before")

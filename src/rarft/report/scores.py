@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from rarft.evaluation.contexts import diversity, ensemble, summarise, variation
-from rarft.evaluation.rollouts import Rollout, read_rollouts
+from rarft.records.rollouts import Rollout, read_rollouts
 from rarft.report import plots
 from rarft.report.blocks import Cell, Figure, Section, Table, metric_cell, percent, score_cell
 from rarft.report.collect import Row, Run, StageOutput, System, differences, headline, n_problems, pooled

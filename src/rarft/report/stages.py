@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import yaml
+
 from rarft.core.progress import format_seconds
 from rarft.report import plots
 from rarft.report.blocks import Cell, Figure, Section, Table, metric_cell
@@ -156,8 +158,6 @@ def _ledger_cells(ledger: dict[str, Any]) -> list[Cell]:
 
 def config_section(runs: list[Run]) -> Section:
     """Versions, and every stage's full config."""
-    import yaml
-
     section = Section("config", "Configuration and versions")
     for run in runs:
         of = f"{run.label}: " if len(runs) > 1 else ""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rarft.core.progress import log, track
+from rarft.retriever.encoder import fast_dtype
 
 CODES = "centroids_of_traces"
 CENTROIDS = "centroids.npy"
@@ -53,8 +54,6 @@ def cluster(sample: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
 def assign(vectors: np.ndarray, centroids: np.ndarray, step: int = 16384) -> np.ndarray:
     """Nearest centroid of each vector, int64 `(n,)`."""
     import torch
-
-    from rarft.retriever.encoder import fast_dtype
 
     dtype = torch.bfloat16 if fast_dtype("cpu") else torch.float32
     columns = torch.from_numpy(centroids).to(dtype).T.contiguous()

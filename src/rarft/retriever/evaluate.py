@@ -7,23 +7,24 @@ left out, and so are traces that the answer-leak guard would block. Unlabelled p
 `candidates = labelled`: then only a problem's labelled traces are ranked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Config, Input
+from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.progress import log, track
 from rarft.core.stages import Work, stage
+from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, read_settings, trace_text
+from rarft.records.same_problem import near_identical
+from rarft.retriever.encoder import Encoder, Kind, Part, fingerprint, load_encoder, read_settings, trace_text
 from rarft.retriever.labels import Labels, read_labels
+from rarft.retriever.maxsim import scores, top_traces
 from rarft.retriever.metrics import METRICS, score_rankings
-from rarft.retriever.similar import near_identical
-from rarft.retriever.train import fingerprint
 
 DEPTH = 100
 CHUNK = 2048
@@ -54,7 +55,7 @@ class EvaluateRetrieverConfig(Config):
     """Leave out traces whose problem is near-identical to the query's."""
     baselines: bool = True
     """Measure BM25, the untuned base model and random too."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random ranking and of the bootstrap."""
 
 
@@ -88,6 +89,7 @@ def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
                 part=encoder.settings.part,
                 query_tokens=encoder.settings.query_tokens,
                 trace_tokens=encoder.settings.trace_tokens,
+                fetch=config.base_model is not None,
             )
             rankings["untuned"] = rank_by(untuned, problems, traces, labels, ids, config)
         rankings["bm25"] = rank_by("bm25", problems, traces, labels, ids, config, encoder.settings.part)
@@ -132,11 +134,13 @@ def rank_by(
     """Problem id -> ids of the first `DEPTH` traces, of the corpus or of the problem's labelled ones."""
     depth = min(len(traces), DEPTH + 50)
     labelled = config.candidates == "labelled"
+    orders: Iterable[list[int]]
     if retriever == "bm25":
-        orders = _bm25(problems, traces, ids, part, len(traces) if labelled else depth)
+        bm25, most = BM25([trace_text(t, part) for t in traces]), len(traces) if labelled else depth
+        orders = ([place for place, _ in bm25.top([problems[i].question], most)[0]] for i in ids)
     elif retriever == "random":
         rng = np.random.default_rng(config.seed)
-        orders = [rng.permutation(len(traces)).tolist() for _ in ids]
+        orders = (rng.permutation(len(traces)).tolist() for _ in ids)
     else:
         orders = _by_encoder(retriever, problems, traces, labels, ids, 0 if labelled else depth)
     rankings = {}
@@ -164,8 +168,6 @@ def _by_encoder(
     depth: int,
 ) -> list[list[int]]:
     """Per problem the best `depth` traces, encoded in pieces; with depth 0 its labelled traces in their order."""
-    from rarft.retriever.maxsim import scores, top_traces
-
     queries = encoder.encode_problems([problems[i].question for i in ids])
     if depth:
         pieces = track(range(0, len(traces), CHUNK), f"ranking ({CHUNK} traces a step)")
@@ -179,29 +181,6 @@ def _by_encoder(
         found = scores([query], [vectors[t] for t in own.tolist()])[0]
         orders.append(own[np.argsort(-found, kind="stable")].tolist())
     return orders
-
-
-def _bm25(
-    problems: Sequence[Problem], traces: Sequence[Trace], ids: np.ndarray, part: Part, depth: int
-) -> list[list[int]]:
-    """BM25 as LanceDB's full-text search has it, over a table made for the purpose."""
-    import tempfile
-
-    import lancedb
-    import pyarrow as pa
-    from lancedb.index import FTS
-    from lancedb.query import MatchQuery
-
-    with tempfile.TemporaryDirectory() as folder:
-        rows = {"at": list(range(len(traces))), "text": [trace_text(t, part) for t in traces]}
-        table = lancedb.connect(folder).create_table("traces", pa.table(rows))
-        table.create_index("text", config=FTS())
-        found = []
-        for i in ids:
-            query = table.search(MatchQuery(problems[i].question, "text"), query_type="fts").limit(depth)
-            hits = query.select(["at", "_score"]).to_arrow().to_pylist()
-            found.append([h["at"] for h in sorted(hits, key=lambda h: (-h["_score"], h["at"]))])
-    return found
 
 
 def format_table(result: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """Losses of the retriever, over all problems and traces of a batch.
 
-InfoNCE (PAPER, stage 2): `L = - mean over problems i, relevant c+ of log( e^{s(i,c+)/tau} / (e^{s(i,c+)/tau} + sum over
-negatives c of e^{s(i,c)/tau}) )`. Every relevant trace in the batch counts as one; a negative is a trace labelled not
-relevant, or one that was never judged and is of another kind. What was never judged and is of the same kind is left
-out: it may be relevant (`mask_unjudged`).
+InfoNCE (arXiv 2606.13680, stage 2): `L = - mean over problems i, relevant c+ of log( e^{s(i,c+)/tau} / (e^{s(i,c+)/tau}
++ sum over negatives c of e^{s(i,c)/tau}) )`. Every relevant trace in the batch counts as one; a negative is a trace
+labelled not relevant, or one that was never judged and is of another kind. What was never judged and is of the same
+kind is left out: it may be relevant (`mask_unjudged`). So is a trace of the problem itself: it is the one most like it.
 
 KL: `L = mean over i of KL( softmax(score_i / tau_score) || softmax(s_i / tau) )` over the traces judged for problem i.
 
@@ -58,11 +58,12 @@ class AnalogyLoss(nn.Module):
         query_vectors, query_mask = self.encode(queries, "query")
         trace_vectors, trace_mask = self.encode(documents, "document")
         scores = max_sim(query_vectors, query_mask, trace_vectors, trace_mask)
-        relevant, labelled, score, same_kind = (x.to(scores.device) for x in self.relations.look_up(problems, traces))
+        found = (x.to(scores.device) for x in self.relations.look_up(problems, traces))
+        relevant, labelled, score, same_kind, same_problem = found
         if self.name == "kl":
             return kl_loss(scores, score, labelled, self.temperature, self.score_temperature)
-        unjudged = ~labelled & same_kind if self.mask_unjudged else torch.zeros_like(labelled)
-        return info_nce(scores, relevant, ~relevant & ~unjudged, self.temperature)
+        left_out = same_problem | (~labelled & same_kind if self.mask_unjudged else False)
+        return info_nce(scores, relevant, ~relevant & ~left_out, self.temperature)
 
     def encode(self, features: dict[str, Tensor], task: str) -> tuple[Tensor, Tensor]:
         """Vectors `(n, tokens, dim)` of length 1 and their mask `(n, tokens)`; texts of like length share a forward."""
@@ -108,34 +109,56 @@ def trim(features: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def max_sim(queries: Tensor, query_mask: Tensor, traces: Tensor, trace_mask: Tensor, budget: int = 2**25) -> Tensor:
+def max_sim(queries: Tensor, query_mask: Tensor, traces: Tensor, trace_mask: Tensor) -> Tensor:
     """Mean MaxSim of all pairs.
 
     Args:
         queries: `(B, Tq, dim)`; query_mask: `(B, Tq)`.
         traces: `(D, Tc, dim)`; trace_mask: `(D, Tc)`.
-        budget: similarities held at a time; queries are taken in chunks that fit.
 
     Returns:
         `(B, D)` float32 in [-1, 1].
     """
+    weights = query_mask / query_mask.sum(1, keepdim=True).clamp(min=1)
     with torch.autocast(queries.device.type, enabled=False):
-        empty = ~trace_mask
-        counts = query_mask.sum(1).clamp(min=1)[:, None]
-        step = max(1, budget // max(1, queries.shape[1] * trace_mask.numel()))
+        found: Tensor = _MaxSim.apply(queries, weights, traces, trace_mask)
+    return found
 
-        def score(chunk: Tensor, mask: Tensor) -> Tensor:
-            pairs = torch.einsum("bqd,ntd->bqnt", chunk, traces)
-            best = pairs.masked_fill(empty[None, None], -1e4).amax(-1)
-            return (best * mask[..., None]).sum(1)
 
-        found = []
-        for chunk, mask in zip(queries.split(step), query_mask.split(step), strict=True):
-            if len(queries) > step and torch.is_grad_enabled():
-                found.append(checkpoint(score, chunk, mask, use_reentrant=False))
-            else:
-                found.append(score(chunk, mask))
-        return torch.cat(found) / counts
+class _MaxSim(torch.autograd.Function):
+    """`(B, D)`: sum over query vectors i of `weights[b, i] * max over trace vectors j of queries[b, i] . traces[d, j]`.
+
+    One query's similarities are held at a time, and of all of them only the places of the maxima are kept: the gradient
+    is gathered there. Autograd would multiply twice more through all similarities, nearly all of which have none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, weights: Tensor, traces: Tensor, mask: Tensor) -> Tensor:
+        size, length, dim = traces.shape
+        flat, empty = traces.reshape(-1, dim), ~mask[..., None]
+        scores = queries.new_empty(len(queries), size)
+        places = torch.empty(len(queries), size, queries.shape[1], dtype=torch.int32, device=queries.device)
+        starts = torch.arange(0, size * length, length, device=queries.device)[:, None]
+        for b, query in enumerate(queries):
+            pairs = (flat @ query.T).view(size, length, -1).masked_fill_(empty, -1e4)
+            best, at = pairs.max(1)
+            scores[b] = (best * weights[b]).sum(1)
+            places[b] = at + starts
+        ctx.save_for_backward(queries, weights, traces, places)
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        queries, weights, traces, places = ctx.saved_tensors
+        flat = traces.reshape(-1, traces.shape[-1])
+        to_queries, to_traces = torch.empty_like(queries), torch.zeros_like(flat)
+        for b, gradient in enumerate(gradients[0]):
+            shares = gradient[:, None] * weights[b]  # (D, Tq)
+            to_queries[b] = F.embedding_bag(
+                places[b].T.contiguous(), flat, per_sample_weights=shares.T.contiguous(), mode="sum"
+            )
+            to_traces.index_add_(0, places[b].view(-1), (shares[..., None] * queries[b]).view(-1, flat.shape[1]))
+        return to_queries, None, to_traces.view_as(traces), None
 
 
 def info_nce(scores: Tensor, positive: Tensor, negative: Tensor, temperature: float) -> Tensor:

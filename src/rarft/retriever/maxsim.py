@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rarft.retriever.encoder import fast_dtype
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -24,8 +26,6 @@ class Packed:
     def of(cls, texts: Sequence[np.ndarray]) -> Packed:
         """Pack arrays `(vectors, dim)`."""
         import torch
-
-        from rarft.retriever.encoder import fast_dtype
 
         lengths = np.array([len(text) for text in texts])
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])

@@ -3,10 +3,10 @@
 `rarft retrieve --problems P --index I --top-k K --output DIR`
 
 For a problem `q`: the index's best traces, less those whose own problem is near-identical to `q` (the answer-leak
-guard, `similar.py`), less those below the minimum score, and from what is left `top_k`, by score or, with `diversity`
-d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal marginal relevance,
-Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give it no
-demonstration.
+guard, `records/same_problem.py`), less those below the minimum score, and from what is left `top_k`, by score or,
+with `diversity` d > 0, one after the other by `(1 - d) * s(q, c) - d * max over chosen c' of s(c, c')` (maximal
+marginal relevance, Carbonell and Goldstein, 1998). A problem for which nothing is left gets no row; later stages give
+it no demonstration.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,16 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from rarft.core.config import Config, Input, NotInResult
+from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log, track
 from rarft.core.stages import Work, stage
 from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import load_problems
-from rarft.retriever.index import Hit, TraceIndex
-from rarft.retriever.similar import near_identical
+from rarft.records.same_problem import near_identical
+from rarft.retriever.maxsim import scores
+from rarft.retriever.trace_index import Hit, TraceIndex
 
 SPARE = 8
 CHUNK = 512
@@ -49,7 +50,7 @@ class RetrieveConfig(Config):
     """Where the index's retriever lies now, if it has moved; default where it was when the index was built."""
     batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Problems per forward pass."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of a `random` index."""
 
     @field_validator("problems", mode="before")
@@ -183,8 +184,6 @@ def _guarded(question: str, hits: Sequence[Hit], wanted: int) -> tuple[list[Hit]
 
 def _diverse(index: TraceIndex, hits: list[Hit], top_k: int, diversity: float) -> list[Hit]:
     """Maximal marginal relevance. Baselines without vectors keep their order."""
-    from rarft.retriever.maxsim import scores
-
     vectors = index.vectors(hit.trace_id for hit in hits)
     if len(hits) < 2 or not vectors:
         return hits[:top_k]

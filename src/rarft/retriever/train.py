@@ -4,94 +4,34 @@
 
 The labelled problems are split, near-duplicates on one side; every epoch draws for each training problem some of its
 relevant and some of its labelled non-relevant traces; the sentence-transformers trainer does the steps; held-out R@1 is
-measured every epoch, the best checkpoint is kept, and training stops when it no longer grows. The output is a
-sentence-transformers folder with `retriever.json` beside it. All draws are made before the first step from the seed, so
-a run that was killed goes on exactly where its last checkpoint was.
+measured before training and every epoch, the best is kept, the untuned encoder if nothing beats it, and training stops
+when R@1 no longer grows. The output is a sentence-transformers folder with `retriever.json` beside it. All draws are
+made before the first step from the seed, so a run that was killed goes on exactly where its last checkpoint was.
 
 Left out: mining hard negatives with the model under training (the labels bring judged ones).
 """
 
-import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Config, Input, NotInResult
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder, quiet, trace_text, write_settings
+from rarft.records.same_problem import near_duplicate_groups
+from rarft.retriever.config import TrainRetrieverConfig
+from rarft.retriever.encoder import Encoder, fingerprint, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
-from rarft.retriever.similar import near_duplicate_groups, tokens
 
-
-class TrainRetrieverConfig(Config):
-    """Train a retriever on labels."""
-
-    problems: Input
-    """Problems: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
-    traces: Input
-    """Traces, as problems."""
-    labels: Input
-    """Labels: a `rarft label` folder, or a Parquet or JSONL file with problem_id, trace_id, relevant, score."""
-    base_model: Input = "lightonai/Reason-ModernColBERT"
-    """Encoder to start from: folder or Hugging Face id of any encoder or ColBERT checkpoint, or `minilm`."""
-    type: Kind = "multi-vector"
-    """multi-vector: one vector per token, late interaction. single-vector: one per text."""
-    part: Part = "both"
-    """Which part of a trace is encoded: its problem, its solution, or both."""
-    query_tokens: int = 256
-    """Problems are cut at this many tokens."""
-    trace_tokens: int = 256
-    """Traces are cut at this many tokens."""
-    dim: int = 128
-    """Width of token vectors, where the base model has no projection yet; 0 keeps the encoder's own."""
-    loss: Literal["auto", "infonce", "kl"] = "auto"
-    """infonce: relevant against not. kl: match the scores' distribution. auto: kl where scores are graded."""
-    temperature: float = 0.05
-    """tau: similarities, which lie in [-1, 1], are divided by it."""
-    score_temperature: float = 0.2
-    """kl only: the labels' scores, brought to [0, 1] per problem, are divided by it."""
-    mask_unjudged: bool = True
-    """infonce only: an unjudged trace of the problem's own kind is no negative (it may be relevant)."""
-    positives: int = 1
-    """Relevant traces drawn per problem and epoch."""
-    negatives: int = 2
-    """Labelled non-relevant traces drawn per problem and epoch (kl: these many more, of any score)."""
-    epochs: int = 3
-    """Passes over the training problems."""
-    max_steps: int = 0
-    """Stop after this many optimiser steps; 0: epochs decide."""
-    batch_size: int = 128
-    """Problems per step; all traces of the batch serve all its problems."""
-    mini_batch_size: int = 64
-    """Texts encoded at a time (gradient caching): bounds memory at the price of a second forward; 0: all at once."""
-    learning_rate: float = 3e-5
-    """Peak, after the warm-up; then linear to 0."""
-    warmup_ratio: float = 0.1
-    """Share of the steps that warm up."""
-    weight_decay: float = 0.01
-    """AdamW's."""
-    held_out: float = 0.1
-    """Share of the labelled problems held out for R@1, early stopping and the best checkpoint; 0: none."""
-    max_held_out: int = 10_000
-    """At most this many problems are held out."""
-    held_out_traces: int = 2000
-    """Traces that held-out problems are ranked over: their labelled ones, then random ones up to this many."""
-    evaluations_per_epoch: int = 1
-    """How often held-out R@1 is measured and a checkpoint saved."""
-    patience: int = 2
-    """Stop after this many evaluations without a better R@1; 0: never."""
-    report_to: Annotated[Literal["none", "trackio", "wandb", "tensorboard"], NotInResult] = "none"
-    """Where training curves go."""
-    seed: int = 0
-    """Seed of the split, the draws and the new projection."""
+PROJECTED = 1000
+"""Traces whose token vectors give a new projection its principal components."""
 
 
 def estimate(config: TrainRetrieverConfig, known: Known) -> Estimate:
@@ -103,10 +43,11 @@ def estimate(config: TrainRetrieverConfig, known: Known) -> Estimate:
 
 @stage("train-retriever", "stage 2: train a retriever on the labels", place=40, estimate=estimate)
 def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
-    """Train an encoder so that traces which help a problem rank first (PAPER, stage 2).
+    """Train an encoder so that traces which help a problem rank first.
 
     Writes a sentence-transformers folder with `retriever.json` (how to encode, what it was trained on) and
-    `held_out.json` (ids of the held-out problems); results: pairs, split sizes, held-out R@1 before and after.
+    `held_out.json` (ids of the held-out problems); results: pairs, split sizes, held-out R@1 before and after, and
+    which was kept: the untuned encoder counts as the first checkpoint.
 
     Raises:
         InputError: labels that fit no problem or trace, no problem with a relevant trace, no such model.
@@ -115,15 +56,8 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
     labels = read_labels(config.labels, problems, traces)
     use_kl = config.loss == "kl" or (config.loss == "auto" and labels.graded)
     train_ids, held_ids = split(problems, labels, config.held_out, config.max_held_out, config.seed, graded=use_kl)
-    encoder = load_encoder(
-        config.base_model,
-        type=config.type,
-        part=config.part,
-        query_tokens=config.query_tokens,
-        trace_tokens=config.trace_tokens,
-        dim=config.dim,
-        seed=config.seed,
-    )
+    encoder = _load(config)
+    before = encoder.settings.trained_on
     work.results |= {
         "n_pairs": len(labels),
         "n_relevant": int(labels.relevant.sum()),
@@ -136,21 +70,25 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
         f"{config.type}, trace part: {config.part}"
     )
     with quiet():
-        best, tokens_in = _fit(config, work, encoder, problems, traces, labels, train_ids, held_ids, use_kl)
-        encoder.model.save_pretrained(str(work.path), create_model_card=False)
-    work.results |= best
-    work.ledger.add(tokens_in=tokens_in)
-    settings = replace(
-        encoder.settings,
-        base_model=config.base_model,
-        trained_on=sorted({*encoder.settings.trained_on, *(fingerprint(problems[i].question) for i in train_ids)}),
+        found, tokens_in = _fit(config, work, encoder, problems, traces, labels, train_ids, held_ids, use_kl)
+        work.results |= found
+        work.ledger.add(tokens_in=tokens_in)
+        if found["kept"] == "untuned":
+            encoder, train_ids = _load(config), train_ids[:0]
+        encoder.save(work.path)
+    write_json(work.path / "held_out.json", [problems[i].id for i in held_ids])
+    trained_on = sorted({*before, *(fingerprint(problems[i].question) for i in train_ids)})
+    write_settings(work.path, replace(encoder.settings, base_model=config.base_model, trained_on=trained_on))
+
+
+def _load(config: TrainRetrieverConfig) -> Encoder:
+    return load_encoder(
+        config.base_model,
+        type=config.type,
+        part=config.part,
+        query_tokens=config.query_tokens,
+        trace_tokens=config.trace_tokens,
     )
-    write_settings(work.path, settings)
-
-
-def fingerprint(question: str) -> str:
-    """Short digest of a problem's levelled text, by which evaluation knows a problem that was trained on."""
-    return hashlib.sha256(" ".join(tokens(question)).encode()).hexdigest()[:16]
 
 
 def split(
@@ -219,7 +157,6 @@ class Collator:
 
     def __init__(self, encoder: Encoder, problems: Sequence[Problem], traces: Sequence[Trace]) -> None:
         self.encoder, self.problems, self.traces = encoder, problems, traces
-        self.tokens = 0
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Features `query_*` and `document_*`, and `label`: indices of the problems, then of the traces."""
@@ -234,9 +171,13 @@ class Collator:
         batch: dict[str, Any] = {"label": torch.tensor([*(row["problem"] for row in rows), *ids])}
         for task, found in texts.items():
             features = self.encoder.model.preprocess(found, prompt=prompts.get(task) or None, task=task)
-            self.tokens += int(features["attention_mask"].sum())
             batch |= {f"{task}_{key}": value for key, value in features.items()}
         return batch
+
+    def count_tokens(self, rows: list[dict[str, Any]], batch_size: int) -> int:
+        """Tokens that the steps over `rows` read; counted from these, so that none is lost where a run was killed."""
+        batches = (self(rows[at : at + batch_size]) for at in range(0, len(rows), batch_size))
+        return sum(int(b[f"{task}_attention_mask"].sum()) for b in batches for task in ("query", "document"))
 
 
 def _fit(
@@ -252,10 +193,9 @@ def _fit(
 ) -> tuple[dict[str, Any], int]:
     """Run the trainer; leaves the best weights in `encoder.model`; returns results and tokens read."""
     from datasets import Dataset
-    from transformers import EarlyStoppingCallback
 
     from rarft.retriever.loss import AnalogyLoss
-    from rarft.retriever.trainer import HeldOutRecall, last_checkpoint, make_arguments, make_trainer
+    from rarft.retriever.trainer import HeldOutRecall, Monitor, last_checkpoint, make_arguments, make_trainer
 
     if use_kl:
         labels = replace(labels, score=unit_scores(labels))
@@ -266,11 +206,14 @@ def _fit(
         rows = rows[: steps * config.batch_size]
     per_epoch = math.ceil(len(train_ids) / config.batch_size)
     every = max(1, min(steps, per_epoch // config.evaluations_per_epoch))
-    evaluator = None
+    evaluator, untuned, least_gain, before = None, None, 0.0, 0.0
     if len(held_ids):
         evaluator = HeldOutRecall(encoder, problems, traces, labels.of(held_ids), config.held_out_traces, config.seed)
-        if not (work.scratch / "before.txt").is_file():
-            (work.scratch / "before.txt").write_text(str(evaluator.measure()[0]))
+        before, margin = _once(work.scratch / "untuned.json", evaluator.measure)
+        untuned, least_gain = evaluator.rank(before, margin), evaluator.least_gain
+        log(f"untuned: held-out R@1 {before:.3f}")
+    if config.dim and config.type == "multi-vector":
+        encoder.project(config.dim, [traces[i] for i in np.unique(labels.trace)[:PROJECTED]])
     loss = AnalogyLoss(
         encoder.model,
         Relations(labels, problems, traces),
@@ -282,7 +225,7 @@ def _fit(
     )
     collator = Collator(encoder, problems, traces)
     encoder.model.model_card_data.widget = [{}]  # none are looked for where some are; no card is written
-    folder = work.scratch / "checkpoints"
+    folder = (work.scratch / "checkpoints").resolve()
     trainer = make_trainer(
         encoder,
         make_arguments(config, folder, steps, every, encoder, evaluated=evaluator is not None),
@@ -290,21 +233,33 @@ def _fit(
         loss=loss,
         evaluator=evaluator,
         collator=collator,
-        callbacks=[EarlyStoppingCallback(config.patience, evaluator.least_gain)]
-        if evaluator and config.patience
-        else [],
-        log_file=work.path / "log.jsonl",
+        monitor=Monitor(work.path / "log.jsonl", untuned, least_gain, config.patience),
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    results: dict[str, Any] = {"steps": trainer.state.global_step}
+    done, best = trainer.state.global_step, trainer.state.best_model_checkpoint
+    results: dict[str, Any] = {"steps": done, "kept": "trained"}
     if evaluator is not None:
-        results |= {
-            "held_out_r@1_before": float((work.scratch / "before.txt").read_text()),
-            "held_out_r@1": max(row["eval_r@1"] for row in trainer.state.log_history if "eval_r@1" in row),
-            "best_step": _step_of(trainer.state.best_model_checkpoint, trainer.state.global_step),
-        }
-        _write_held_out(work.path, [problems[i].id for i in held_ids])
-    return results, collator.tokens
+        trained = max(row["eval_r@1"] for row in trainer.state.log_history if "eval_r@1" in row)
+        results |= {"held_out_r@1_before": before, "held_out_r@1_trained": trained}
+        results |= (
+            {"held_out_r@1": trained, "best_step": int(best.rsplit("-", 1)[-1])}
+            if best
+            else {"held_out_r@1": before, "best_step": 0, "kept": "untuned"}
+        )
+        if not best:
+            log(
+                f"no checkpoint is better than the untuned encoder (held-out R@1 {trained:.3f} at best, untuned "
+                f"{before:.3f}): the untuned encoder is kept"
+            )
+    return results, collator.count_tokens(rows[: done * config.batch_size], config.batch_size)
+
+
+def _once(file: Path, measure: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    """What `measure` gives, kept in `file` for the run that goes on."""
+    if not file.is_file():
+        write_json(file, measure())
+    first, second = json.loads(file.read_text(encoding="utf-8"))
+    return first, second
 
 
 def unit_scores(labels: Labels) -> np.ndarray:
@@ -315,11 +270,3 @@ def unit_scores(labels: Labels) -> np.ndarray:
         low, high = found[mine].min(), found[mine].max()
         found[mine] = (found[mine] - low) / (high - low) if high > low else 0.5
     return found
-
-
-def _step_of(checkpoint: str | None, default: int) -> int:
-    return int(Path(checkpoint).name.rsplit("-", 1)[-1]) if checkpoint else default
-
-
-def _write_held_out(folder: Path, ids: list[str]) -> None:
-    write_json(folder / "held_out.json", ids)

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sentence_transformers import (
@@ -25,18 +25,18 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from rarft.core.progress import Progress, log
 from rarft.records.problems import Problem, Trace
+from rarft.records.same_problem import near_duplicate_groups
+from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import Encoder, fast_dtype
 from rarft.retriever.labels import Labels
 from rarft.retriever.maxsim import Packed, scores
-
-if TYPE_CHECKING:
-    from rarft.retriever.train import TrainRetrieverConfig
 
 
 class HeldOutRecall(BaseEvaluator):
     """Share of held-out problems whose first-ranked trace is relevant, over a bounded part of the corpus.
 
-    With few held-out problems it is 1 early on; among checkpoints of equal R@1 the one with the larger margin is best.
+    Traces of near-identical problems are left out, as the answer-leak guard does. With few held-out problems R@1 is the
+    same for many checkpoints; among those the one with the larger margin is best.
     """
 
     def __init__(
@@ -57,23 +57,22 @@ class HeldOutRecall(BaseEvaluator):
         pool = np.concatenate([labelled, rest[: max(0, n_traces - len(labelled))]])
         self.questions = [problems[i].question for i in ids]
         self.traces = [traces[i] for i in pool]
-        place = {int(trace): at for at, trace in enumerate(pool)}
-        self.relevant: list[set[int]] = [set() for _ in ids]
-        row = {int(problem): at for at, problem in enumerate(ids)}
-        pairs = zip(labels.problem[labels.relevant], labels.trace[labels.relevant], strict=True)
-        for problem, trace in pairs:
-            self.relevant[row[int(problem)]].add(place[int(trace)])
+        groups = np.array(near_duplicate_groups([*self.questions, *(trace.problem for trace in self.traces)]))
+        self.blocked = groups[: len(ids), None] == groups[None, len(ids) :]
+        self.relevant = np.zeros((len(ids), len(pool)), dtype=bool)
+        wanted = labels.relevant
+        self.relevant[np.searchsorted(ids, labels.problem[wanted]), np.searchsorted(labelled, labels.trace[wanted])] = (
+            True
+        )
+        self.relevant &= ~self.blocked
 
     def measure(self) -> tuple[float, float]:
         """R@1 now, and the mean margin in similarity of the best relevant trace over the best other one."""
         queries, traces = self.encoder.encode_problems(self.questions), self.encoder.encode_traces(self.traces)
-        found = scores(Packed.of(queries), traces)
-        good = np.zeros(found.shape, dtype=bool)
-        for row, places in zip(good, self.relevant, strict=True):
-            row[list(places)] = True
-        hits = np.mean([places[at] for places, at in zip(good, found.argmax(axis=1), strict=True)])
-        margin = np.where(good, found, -1).max(axis=1) - np.where(good, -1, found).max(axis=1)
-        return float(hits), float(margin.mean())
+        found = np.where(self.blocked, -1, scores(Packed.of(queries), traces))
+        best = np.where(self.relevant, found, -1).max(axis=1)
+        other = np.where(self.relevant, -1, found).max(axis=1)
+        return float(np.mean(best > other)), float(np.mean(best - other))
 
     def __call__(self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> Any:
         """Called by the trainer. `rank` orders checkpoints: by R@1, and by margin where that is the same."""
@@ -81,7 +80,11 @@ class HeldOutRecall(BaseEvaluator):
         value, margin = self.measure()
         model.train(training)
         log(f"step {steps}: held-out R@1 {value:.3f}")
-        return {"r@1": value, "rank": value + (2 + margin) / 4 * self.least_gain / 2}
+        return {"r@1": value, "rank": self.rank(value, margin)}
+
+    def rank(self, value: float, margin: float) -> float:
+        """One number for both."""
+        return value + (2 + margin) / 4 * self.least_gain / 2
 
     @property
     def least_gain(self) -> float:
@@ -96,29 +99,56 @@ class InOrder(DefaultBatchSampler):
         super().__init__(SequentialSampler(dataset), batch_size=batch_size, drop_last=False, **rest)
 
 
-class LogFile(TrainerCallback):
-    """One JSON row per logged step into `log.jsonl`; on resume, rows after the checkpoint are dropped."""
+class Monitor(TrainerCallback):
+    """Writes log.jsonl, shows how far training is, and ends it when held-out R@1 no longer grows.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: of log.jsonl; on resume, rows after the checkpoint are dropped.
+        untuned: `rank` of the untuned encoder, the first checkpoint; None where nothing is held out.
+        least_gain: of `rank`, for an evaluation to count as better.
+        patience: so many evaluations without a better one end training; 0: none do.
+    """
+
+    def __init__(self, path: Path, untuned: float | None, least_gain: float, patience: int) -> None:
+        self.path, self.untuned, self.least_gain, self.patience = path, untuned, least_gain, patience
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Forget what will be logged again."""
+        """Forget what will be logged again; start the clock."""
         if self.path.is_file():
             rows = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
             kept = [row for row in rows if row["step"] <= state.global_step]
             self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        if state.best_metric is None:
+            state.best_metric = self.untuned
+        self.progress = Progress("training", state.max_steps, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Append a row."""
         with self.path.open("a") as out:
             out.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop early. Counted from the log, which a resumed run has: the library's own callback forgets its count."""
+        best, since = self.untuned, 0
+        for value in (row["eval_rank"] for row in state.log_history if "eval_rank" in row):
+            since = 0 if best is None or value - best > self.least_gain else since + 1
+            best = value if best is None else max(best, value)
+        if self.patience and since >= self.patience:
+            control.should_training_stop = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One more."""
+        self.progress.advance()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Done."""
+        self.progress.close()
+
 
 def make_arguments(
     config: TrainRetrieverConfig, folder: Path, steps: int, every: int, encoder: Encoder, *, evaluated: bool
 ) -> Any:
-    """Training arguments; learning rate, warm-up and weight decay as PAPER.md has them unless the config says else."""
+    """Training arguments; learning rate, warm-up and weight decay are the paper's unless the config says else."""
     multi = encoder.settings.type == "multi-vector"
     arguments = MultiVectorEncoderTrainingArguments if multi else SentenceTransformerTrainingArguments
     fast = fast_dtype(encoder.device)
@@ -161,8 +191,7 @@ def make_trainer(
     loss: Any,
     evaluator: Any,
     collator: Any,
-    callbacks: list[Any],
-    log_file: Path,
+    monitor: Monitor,
 ) -> Any:
     """The trainer of the model's type."""
     trainer_type = MultiVectorEncoderTrainer if encoder.settings.type == "multi-vector" else SentenceTransformerTrainer
@@ -173,27 +202,11 @@ def make_trainer(
         loss=loss,
         evaluator=evaluator,
         data_collator=collator,
-        callbacks=[LogFile(log_file), StepLog(), *callbacks],
+        callbacks=[monitor],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
-
-
-class StepLog(TrainerCallback):
-    """Shows how far training is."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self.progress = Progress("training", state.max_steps, state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One more."""
-        self.progress.advance()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Done."""
-        self.progress.close()
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -81,6 +81,8 @@ class Reward:
 BUILT_IN = {
     "math": "rarft.rewards.math_reward:MathReward",
     "reasoning-gym": "rarft.rewards.reasoning_gym:ReasoningGymReward",
+    "code": "rarft.rewards.code:CodeReward",
+    "code-unsandboxed": "rarft.rewards.code:UnsandboxedCodeReward",
 }
 
 

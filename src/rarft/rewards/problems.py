@@ -13,11 +13,11 @@ from rarft.rewards.scoring import check_golds, verify
 
 def verify_problems(problems: Sequence[Problem], completions: Sequence[str], reward: str) -> list[Verdict]:
     """The verdict of each completion of the problem at the same place. As `verify`."""
-    return verify([p.answer for p in problems], completions, name=reward, extras=[columns(p) for p in problems])
+    return verify([p.gold for p in problems], completions, name=reward, extras=[columns(p) for p in problems])
 
 
 def check_problems(problems: Sequence[Problem], where: str, reward: str) -> None:
-    """Check that every problem has a gold answer that completions can be scored against.
+    """Check that every problem has the gold that completions are scored against: its answer, or another column.
 
     Args:
         where: what the problems were read from, for the error.
@@ -26,7 +26,7 @@ def check_problems(problems: Sequence[Problem], where: str, reward: str) -> None
         InputError: no such reward; or names the first problem that has none, and why.
     """
     check_reward(reward)
-    faults = check_golds([p.answer for p in problems], name=reward, extras=[columns(p) for p in problems])
+    faults = check_golds([p.gold for p in problems], name=reward, extras=[columns(p) for p in problems])
     for problem, fault in zip(problems, faults, strict=True):
         if fault:
             raise InputError(f"{where}: problem {problem.id}: {fault}; mend it or drop the problem")

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rarft.core.config import Config
+from rarft.core.config import Config, Count, Seed
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
@@ -30,15 +30,15 @@ class ReasoningGymConfig(Config):
 
     families: list[str] = ["knights_knaves", "course_schedule"]
     """Task families; traces exist for knights_knaves, course_schedule, gcd, letter_counting and tower_of_hanoi."""
-    n_train: int = 400
+    n_train: Count = 400
     """Training problems, shared evenly among the families."""
-    n_eval: int = 100
+    n_eval: Count = 100
     """Evaluation problems, shared evenly."""
-    n_corpus: int = 400
+    n_corpus: Count = 400
     """Traces to retrieve, shared evenly among the families that have traces."""
     options: dict[str, dict[str, Any]] = {}
     """Family: the options of its generator, as {knights_knaves: {n_people: 3}}."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random choice."""
 
 

@@ -1,238 +1,55 @@
-"""The testbed stage: word problems whose gold analogies are known, in files that every other stage reads.
+"""The testbed stage: problems whose gold analogies are known, in files that every other stage reads.
 
-`rarft testbed --output DIR`
+    rarft testbed --output DIR                          word problems, for a policy with random weights
+    rarft testbed --domain house-rules --output DIR     situations and the rules that only precedents show
+    rarft testbed --domain library --output DIR         Python tasks for a library that nobody knows
 
-    DIR/warmup/       problems.jsonl, traces.jsonl, analogies.parquet   what the policy starts from (warmup.py)
-    DIR/train/        problems.jsonl, traces.jsonl                      what RL trains on, and labels are made for
-    DIR/eval/         problems.jsonl, traces.jsonl                      surfaces (or structures) that neither has seen
-    DIR/corpus/       traces.jsonl                                      worked examples to retrieve
-    DIR/policy-init/  a Llama with random weights and its tokenizer
+The word problems' folders: `rarft.testbed.word_problems.write`. Those of the other two:
+
+    DIR/train/      problems.jsonl, traces.jsonl    what RL trains on, and labels are made for
+    DIR/eval/       problems.jsonl, traces.jsonl    structures that training never had
+    DIR/eval-seen/  problems.jsonl, traces.jsonl    structures of training, told in new words at new places
+    DIR/corpus/     traces.jsonl                    precedents of all structures, at other places
+    DIR/swapped/    eval, eval-seen and corpus again: the same questions in another house, which does it otherwise
 
 Each folder can be given where a command takes problems or traces. A problem and its own solution share an id. Every row
-has `structure`, `surface` and `theme`. The corpus tells each theme with names and wordings of its own, and only in
-structures that no problem of that theme has: a look-alike is there for every problem, and it always misleads.
-Left out: a second language, problems with more than one unknown.
+has `structure`; docs/testbed.md describes the domains.
 """
 
-import random
-from collections.abc import Sequence
-from typing import Annotated, Literal
-
-from pydantic import Field
-
-from rarft.core.config import Config
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
-from rarft.records.rows import write_jsonl
-from rarft.testbed.word_problems.language import deal
-from rarft.testbed.word_problems.problems import (
-    DIFFICULTIES,
-    Item,
-    Surface,
-    choose_themes,
-    make_item,
-    number_pool,
-    numbers_only_accuracy,
-    structures,
-    surfaces,
-    vocabulary,
-)
+from rarft.testbed.config import TestbedConfig
+from rarft.testbed.house_rules.problems import write_house_rules
+from rarft.testbed.library.problems import write_library
+from rarft.testbed.word_problems.write import write_word_problems
 
-
-class PolicyInitConfig(Config):
-    """Shape of the initial policy."""
-
-    hidden: int = 192
-    """Width of the residual stream."""
-    layers: int = 4
-    """Transformer blocks."""
-    heads: int = 3
-    """Attention heads."""
-    context: int = 512
-    """Longest sequence, in tokens; a token is a word, a number or a mark."""
-
-
-class TestbedConfig(Config):
-    """Generate the testbed."""
-
-    __test__ = False  # not a test class, whatever pytest makes of the name
-
-    n_structures: int = 16
-    """Structures: sequences of operations, drawn from the 4^depth there are."""
-    n_surfaces: int = 24
-    """Surfaces that problems are told in: a quarter for the warm-up, a third for evaluation, the others for RL. The
-    corpus adds one of its own for each theme of RL and evaluation."""
-    depth: Annotated[int, Field(ge=1, le=4)] = 2
-    """Operations per problem, 1 to 4."""
-    distractors: int = 0
-    """Sentences per problem with a number that plays no part."""
-    split: Literal["surface", "structure", "both"] = "surface"
-    """What evaluation has that warm-up and RL have not: new surfaces, new structures (a quarter of all), or both."""
-    difficulty: Literal["easy", "medium", "hard"] = "easy"
-    """Size of the numbers: start up to 40, 120 or 250; values on the way up to 200, 600 or 2500."""
-    n_warmup: int = 2400
-    """Warm-up word problems."""
-    n_drills: int = 6400
-    """Warm-up exercises of plain sums beside them, without words: what the policy learns to calculate from."""
-    n_garbled: int = 4000
-    """Warm-up stories in made-up words, each after a worked example."""
-    garbled_same: float = 0.6
-    """Share of those examples that have the story's structure: how far the policy trusts examples before RL."""
-    drill_sums: int = 6
-    """Sums per exercise."""
-    n_train: int = 640
-    """RL problems."""
-    n_eval: int = 200
-    """Evaluation problems."""
-    n_corpus: int = 432
-    """Corpus traces."""
-    warmup_unrelated: float = 0.25
-    """Share of warm-up problems shown with a demonstration of another structure."""
-    warmup_same: float = 0.15
-    """Share of warm-up problems shown with a demonstration of the same structure; the rest have none."""
-    policy: PolicyInitConfig = PolicyInitConfig()
-    """The initial policy."""
-    seed: int = 0
-    """Seed of every random choice."""
+WRITE = {"word-problems": write_word_problems, "house-rules": write_house_rules, "library": write_library}
+EVERY_DOMAIN = {"domain", "n_train", "n_eval", "n_corpus", "seed"}
 
 
 def estimate(config: TestbedConfig, known: Known) -> Estimate:
     """Problems and traces that are generated."""
-    makes = {
-        "warmup": Sizes(config.n_warmup, config.n_warmup),
-        "train": Sizes(config.n_train, config.n_train),
-        "eval": Sizes(config.n_eval, config.n_eval),
-        "corpus": Sizes(None, config.n_corpus),
-    }
-    problems = config.n_warmup + config.n_train + config.n_eval
+    asked, told = Sizes(config.n_eval, config.n_eval), Sizes(None, config.n_corpus)
+    makes = {"train": Sizes(config.n_train, config.n_train), "eval": asked, "corpus": told}
+    if config.domain == "word-problems":
+        makes["warmup"] = Sizes(config.n_warmup, config.n_warmup)
+    else:
+        makes |= {"eval-seen": asked, "swapped/eval": asked, "swapped/eval-seen": asked, "swapped/corpus": told}
+    problems = sum(sizes.problems or 0 for sizes in makes.values())
     return Estimate({"problems": problems, "traces": config.n_corpus}, makes)
 
 
 @stage("testbed", "generate problems whose gold analogies are known", place=90, estimate=estimate)
 def make_testbed(config: TestbedConfig, work: Work) -> None:
-    """Write the problems, traces, warm-up demonstrations and initial policy described above.
+    """Write the problems and traces of a domain.
 
     Raises:
-        InputError: sizes that cannot be met: too many structures or surfaces, numbers that fit no structure, shares
-            beyond 1.
+        InputError: sizes that cannot be met, or an option that the domain does not have.
     """
-    from rarft.testbed.word_problems.leaks import find_leaks, word_leak
-    from rarft.testbed.word_problems.policy import save_initial_policy
-    from rarft.testbed.word_problems.warmup import write_warmup
-
-    made = generate(config)
-    found = find_leaks(made, config.split)
-    if found:
-        raise RuntimeError(f"the generated splits leak: {found[0]}")
-    limits = DIFFICULTIES[config.difficulty]
-    names = tuple(sorted({item.structure for items in made.values() for item in items}))
-    for part, items in made.items():
-        folder = work.path / part
-        folder.mkdir(exist_ok=True)
-        if part == "warmup":
-            write_warmup(config, items, names, limits, folder)
-            continue
-        write_jsonl(folder / "traces.jsonl", (item.trace(f"{part}-{i:05d}") for i, item in enumerate(items)))
-        if part != "corpus":
-            write_jsonl(folder / "problems.jsonl", (item.problem(f"{part}-{i:05d}") for i, item in enumerate(items)))
-    parameters = save_initial_policy(
-        work.path / "policy-init",
-        vocabulary(made["warmup"]),
-        limits.value,
-        **config.policy.model_dump(),
-        seed=config.seed,
-    )
-    work.results |= {f"n_{part}": len(items) for part, items in made.items()}
-    work.results |= {
-        "n_structures": len(names),
-        "n_surfaces": len({item.surface for items in made.values() for item in items}),
-        "policy_parameters": parameters,
-        "numbers_only_accuracy": round(numbers_only_accuracy(names, limits), 4),
-        "word_leak": word_leak(made),
-    }
-    log(f"testbed: {work.results['n_structures']} structures, {work.results['n_surfaces']} surfaces, "
-        f"policy of {parameters / 1e6:.1f} M parameters")  # fmt: skip
-
-
-def generate(config: TestbedConfig) -> dict[str, list[Item]]:
-    """The items of `warmup`, `train`, `eval` and `corpus`, in that order; no question occurs twice.
-
-    Raises:
-        InputError: as `testbed`.
-    """
-    if config.warmup_unrelated + config.warmup_same > 1:
-        raise InputError("warmup-unrelated and warmup-same are shares of one whole; their sum must not exceed 1")
-    if config.n_surfaces < 4:
-        raise InputError(f"n-surfaces is {config.n_surfaces}; at least 4 are needed to fill every split")
-    rng = random.Random(config.seed)
-    limits = DIFFICULTIES[config.difficulty]
-    try:
-        names = tuple(structures(config.depth, config.n_structures, rng))
-        themes = choose_themes(config.n_surfaces, rng)
-        number_pool(names, limits)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-    n_warmup, n_eval = config.n_surfaces // 4, config.n_surfaces // 3
-    if config.split == "structure":  # evaluation shares the surfaces of training
-        n_eval = 0
-    warmup_themes, eval_themes = themes[:n_warmup], themes[n_warmup : n_warmup + n_eval]
-    train_themes = themes[n_warmup + n_eval :]
-    lexicons = deal(rng)
-    train = surfaces("train", train_themes, lexicons["train"], rng)
-    evaluation = surfaces("eval", eval_themes, lexicons["eval"], rng) if n_eval else train
-    corpus = surfaces("corpus", train_themes + eval_themes, lexicons["corpus"], rng)
-    held_out = set(names[: len(names) // 4]) if config.split != "surface" else set()
-    known = [name for name in names if name not in held_out]
-    asked = list(held_out) if held_out else known
-    in_corpus = share_out(names, corpus, rng)
-
-    def pairs(of: Sequence[Surface], allowed: Sequence[str]) -> list[tuple[str, Surface]]:
-        """Structure and surface of every kind of problem, the corpus's own left out."""
-        return [(n, s) for s in of for n in allowed if n not in in_corpus.get(s.theme.name, set())]
-
-    wanted = {
-        "warmup": (
-            config.n_warmup + config.n_garbled,
-            [(n, s) for s in surfaces("warmup", warmup_themes, None, rng) for n in known],
-        ),
-        "train": (config.n_train, pairs(train, known)),
-        "eval": (config.n_eval, pairs(evaluation, sorted(asked))),
-        "corpus": (config.n_corpus, [(n, s) for s in corpus for n in names if n in in_corpus[s.theme.name]]),
-    }
-    made: dict[str, list[Item]] = {}
-    seen: set[str] = set()
-    for part, (count, kinds) in wanted.items():
-        if not kinds:
-            raise InputError(f"{part}: no structure is left for it; raise n-structures or n-surfaces")
-        made[part] = []
-        rng = random.Random(f"{config.seed} {part}")  # one part's size does not change another part
-        rng.shuffle(kinds)
-        for i in range(20 * count):
-            if len(made[part]) == count:
-                break
-            name, surface = kinds[i % len(kinds)]
-            item = make_item(name, surface, names, limits, config.distractors, rng)
-            if item.question not in seen:
-                seen.add(item.question)
-                made[part].append(item)
-        if len(made[part]) < count:
-            raise InputError(f"{part}: only {len(made[part])} different problems were found, {count} are asked for")
-    return made
-
-
-def share_out(names: Sequence[str], corpus: Sequence[Surface], rng: random.Random) -> dict[str, set[str]]:
-    """Theme -> the half of the structures that the corpus tells in it; each structure is told in half of the themes."""
-    told: dict[str, set[str]] = {}
-    half = list(names)
-    for i, surface in enumerate(corpus):
-        if i % 2 == 0:
-            rng.shuffle(half)
-        cut = len(half) // 2
-        told[surface.theme.name] = set(half[:cut] if i % 2 == 0 else half[cut:])
-    if len(corpus) % 2:  # the one without a partner takes what the others tell least
-        count = {name: sum(name in t for t in told.values()) for name in names}
-        told[corpus[-1].theme.name] = set(sorted(names, key=count.__getitem__)[: len(names) // 2])
-    return told
+    others = sorted(config.model_fields_set - EVERY_DOMAIN)
+    if others and config.domain != "word-problems":
+        raise InputError(f"{others[0].replace('_', '-')} is an option of the word problems; {config.domain} has none")
+    work.results |= WRITE[config.domain](config, work.path)
+    log("testbed: {n_structures} structures, {n_train} problems to train on, {n_corpus} traces".format(**work.results))

@@ -1,4 +1,4 @@
-"""The engine in this process: transformers, with a group's prompt computed once (`generation.py`, `prefix.py`)."""
+"""The engine in this process: transformers, with a group's prompt computed once (`generation.py`, `packing.py`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
 from rarft.models.generation import generate
 from rarft.models.loading import context_length, load_policy
-from rarft.models.prefix import base_model, score
+from rarft.models.packing import base_model, score
+
+CPU_WORK, GPU_WORK = 2e12, 2e15
+"""Floating-point operations of a few seconds, for `call_tokens`."""
 
 
 class TransformersEngine:
@@ -23,6 +26,8 @@ class TransformersEngine:
         autocast: run under autocast in this dtype.
     """
 
+    calls_at_once = 1
+
     def __init__(
         self,
         model: Any,
@@ -32,7 +37,10 @@ class TransformersEngine:
     ) -> None:
         self.model, self.tokenizer, self.autocast = model, tokenizer, autocast
         self.options = options or EngineOptions()
-        self.context_length = context_length(base_model(model).config)
+        base = base_model(model)
+        self.context_length = context_length(base.config)
+        work = CPU_WORK if base.get_input_embeddings().weight.device.type == "cpu" else GPU_WORK
+        self.call_tokens = int(work / (2 * base.num_parameters()))
 
     @classmethod
     def load(cls, model: str, options: EngineOptions) -> TransformersEngine:

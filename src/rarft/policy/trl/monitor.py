@@ -27,6 +27,9 @@ RENAMED = {
     "completions/mean_length": "mean_length",
     "completions/clipped_ratio": "truncated",
     "frac_reward_zero_std": "constant_groups",
+    "sampling/sampling_logp_difference/mean": "engine_logp_difference",
+    "sampling/sampling_logp_difference/max": "engine_logp_difference_max",
+    "sampling/importance_sampling_ratio/mean": "engine_importance_ratio",
 }
 KEPT = ("loss", "reward", "reward_std", "grad_norm", "learning_rate", "entropy", "kl", "mean_token_accuracy")
 

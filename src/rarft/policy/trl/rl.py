@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from datasets import Dataset
@@ -11,6 +12,7 @@ from rarft.policy.job import Job
 from rarft.policy.trl.lora import lora_config
 from rarft.policy.trl.monitor import Monitor
 from rarft.policy.trl.shared import Base, SharedGRPOTrainer, SharedRLOOTrainer
+from rarft.policy.trl.vllm_sync import weights_without_cuda
 from rarft.rewards import REASONS
 from rarft.rewards.problems import verify_problems
 
@@ -59,14 +61,15 @@ def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
         "visit": list(range(len(job.visits))),
     }
     rloo = config.algorithm == "rloo"
-    trainer = (DemonstratedRLOOTrainer if rloo else DemonstratedGRPOTrainer)(
-        model=job.model,
-        reward_funcs=make_reward(job, monitor),
-        args=(RLOOConfig if rloo else GRPOConfig)(**arguments),
-        train_dataset=Dataset.from_dict(rows),
-        processing_class=job.tokenizer,
-        peft_config=lora_config(config.lora),
-    )
+    with weights_without_cuda() if config.vllm != "none" else nullcontext():
+        trainer = (DemonstratedRLOOTrainer if rloo else DemonstratedGRPOTrainer)(
+            model=job.model,
+            reward_funcs=make_reward(job, monitor),
+            args=(RLOOConfig if rloo else GRPOConfig)(**arguments),
+            train_dataset=Dataset.from_dict(rows),
+            processing_class=job.tokenizer,
+            peft_config=lora_config(config.lora),
+        )
     trainer.job = job
     trainer.rollout_batch = config.rollout_batch
     return trainer

@@ -16,8 +16,8 @@ has a section of that name, else as `--options.samples 8`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
@@ -28,10 +28,11 @@ from rarft.core.doors import load_class, load_only_class
 from rarft.core.errors import InputError
 from rarft.core.estimate import Count
 from rarft.core.stages import Work
-from rarft.models.engines.base import Engine, EngineOptions, open_engine
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import EngineOptions, Metered
 from rarft.models.prompts import PromptConfig
 from rarft.records.labels import Label
-from rarft.records.problems import Trace
+from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
 
 Write = Callable[[Label], None]
@@ -41,12 +42,17 @@ Write = Callable[[Label], None]
 class Setting:
     """What the labelers of one run share."""
 
+    problems: Sequence[Problem] = ()
+    problems_path: str = ""
+    """Where they were read from, for errors."""
     traces: Collection[Trace] = ()
     """The corpus."""
     model: str | None = None
     """The policy."""
     engine: str = "auto"
     """What runs it."""
+    vllm: dict[str, Any] = field(default_factory=dict)
+    """Arguments of vLLM's engine."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
     gold_solutions: str | None = None
     """Traces of the problems themselves."""
@@ -55,11 +61,11 @@ class Setting:
     structure_column: str = "structure"
     seed: int = 0
 
-    def open_engine(self, options: EngineOptions) -> Engine:
+    def open_engine(self, options: EngineOptions) -> Metered:
         """The policy, loaded. Raises InputError where it can't be."""
         if self.model is None:
             raise InputError("this labeler needs the policy; give it with --model")
-        return open_engine(self.engine, self.model, options)
+        return open_engine(self.engine, self.model, replace(options, vllm=self.vllm))
 
 
 class Labeler:

@@ -1,17 +1,19 @@
 """The judge: a model behind an API says whether a trace's reasoning carries over to a problem.
 
 The prompt asks for the shared transferable pattern by name first, then for yes or no. Structured output is asked for
-where the server has it; what comes back is read leniently. After an answer that cannot be read the judge is asked for
-one word; then the pair is listed in unjudged.jsonl with the raw text, never taken for a no. Left out: graded
-judgements, several pairs in one request.
+where the server has it; relevance/verdict.py reads what comes back. After an unclear answer the judge is asked for one
+word; then the pair is listed in unjudged.jsonl with the raw text, never taken for a no. Left out: graded judgements,
+several pairs in one request.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from pydantic import Field
+
+from rarft.core.config import NotInResult, Share
 from rarft.core.errors import InputError
 from rarft.core.estimate import Count, times
 from rarft.core.stages import Work
@@ -20,6 +22,7 @@ from rarft.llm.client import Message, ServerConfig, check_server
 from rarft.records.labels import Label
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Write
+from rarft.relevance.verdict import parse_verdict
 
 INSTRUCTIONS = """You decide whether a solved example would help somebody solve another problem.
 
@@ -50,27 +53,19 @@ SCHEMA = {
     "required": ["pattern", "relevant"],
     "additionalProperties": False,
 }
-YES, NO = {"yes", "true", "relevant", "1"}, {"no", "false", "irrelevant", "not relevant", "0"}
-VERDICT_KEYS = ("relevant", "answer", "verdict", "decision", "is_relevant", "transferable")
-PATTERN_KEYS = ("pattern", "shared_pattern", "reason", "rationale", "explanation")
-SAID = re.compile(
-    r"(?:relevant|answer|verdict|decision|conclusion)[\s*_\"'=:]{0,6}(?:is)?[\s*_\"'=:]{0,6}\b(yes|no|true|false)\b",
-    re.IGNORECASE,
-)
-BARE = re.compile(r"^[\s*_\"'#>-]*(yes|no|true|false)\b", re.IGNORECASE)
 
 
 class JudgeConfig(ServerConfig):
-    max_tokens: int = 256
+    max_tokens: int = Field(256, ge=1)
     """Most tokens of one answer."""
-    votes: int = 1
+    votes: int = Field(1, ge=1, le=99)
     """Answers per pair, an odd number; the majority decides and the score is the share of yes. More than 1 needs a
     temperature above 0."""
-    solution_characters: int = 6000
+    solution_characters: int = Field(6000, ge=1)
     """Most characters of a trace's solution that the judge sees."""
-    max_unjudged: float = 0.05
+    max_unjudged: Annotated[Share, NotInResult] = 0.05
     """Share of pairs without a usable answer above which the stage fails."""
-    expected_tokens: int = 48
+    expected_tokens: Annotated[int, NotInResult] = Field(48, ge=0)
     """Tokens of an answer that --dry-run reckons with."""
 
 
@@ -159,8 +154,7 @@ def judge_label(
             question,
             take,
             server=config,
-            log_file=scratch / "answers.jsonl",
-            key=lambda ballot: f"{ballot[0].problem.id} {ballot[0].trace.id} {ballot[1]}",
+            scratch=scratch,
             what="judging",
             total=total * config.votes,
             max_unusable=config.max_unjudged,
@@ -168,8 +162,12 @@ def judge_label(
     if not n_unjudged:
         (work.path / "unjudged.jsonl").unlink()
     work.ledger.add(tokens_in=totals.tokens_in, tokens_out=totals.tokens_out, calls=totals.calls)
-    cost = config.cost(totals.tokens_in, totals.tokens_out)
-    work.results |= {"judge_unjudged": n_unjudged, "judge_calls": totals.calls, "judge_cost_dollars": round(cost, 6)}
+    work.results |= {
+        "judge_unjudged": n_unjudged,
+        "judge_calls": totals.calls,
+        "judge_reused": totals.reused,
+        "judge_cost_dollars": round(config.cost(totals.tokens_in, totals.tokens_out), 6),
+    }
 
 
 def _count(pair: Pair, votes: list[Answer]) -> Label | None:
@@ -181,52 +179,3 @@ def _count(pair: Pair, votes: list[Answer]) -> Label | None:
     relevant = 2 * yes > len(cast)
     rationale = next(str(value["pattern"]) for value in cast if value["relevant"] == relevant)
     return Label(pair.problem.id, pair.trace.id, relevant, yes / len(cast), "judge", rationale)
-
-
-def parse_verdict(text: str) -> dict[str, Any] | None:
-    """`{"relevant": bool, "pattern": str}` from an answer, or None where it does not say clearly.
-
-    Reads JSON, JSON within prose or code fences, `relevant: yes`, and a bare yes or no at the beginning. Thoughts up to
-    `</think>` don't count. Contradicting verdicts make it unclear.
-    """
-    text = text.rsplit("</think>", 1)[-1].strip()
-    objects = _json_objects(text)
-    found = [verdict for value in objects if (verdict := _from_object(value)) is not None]
-    if not objects:
-        said = {word.lower() in YES for word in SAID.findall(text)} or {
-            word.lower() in YES for word in BARE.findall(text)
-        }
-        found = [{"relevant": verdict, "pattern": " ".join(text.split())[:500]} for verdict in sorted(said)]
-    return found[-1] if found and len({verdict["relevant"] for verdict in found}) == 1 else None
-
-
-def _json_objects(text: str) -> list[dict[str, Any]]:
-    """The JSON objects in a text, outermost ones."""
-    decoder = json.JSONDecoder(strict=False)
-    found: list[dict[str, Any]] = []
-    position = text.find("{")
-    while position >= 0:
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except ValueError:
-            end = position + 1
-        else:
-            if isinstance(value, dict):
-                found.append(value)
-        position = text.find("{", end)
-    return found
-
-
-def _from_object(value: dict[str, Any]) -> dict[str, Any] | None:
-    """The verdict in a JSON object; None where it has none, or one of a type that means nothing."""
-    lowered = {str(key).strip().lower(): item for key, item in value.items()}
-    said = next((lowered[key] for key in VERDICT_KEYS if key in lowered), None)
-    if isinstance(said, str):
-        word = said.strip().strip(".").lower()
-        said = True if word in YES else False if word in NO else None
-    elif isinstance(said, int) and not isinstance(said, bool):
-        said = bool(said) if said in (0, 1) else None
-    if not isinstance(said, bool):
-        return None
-    pattern = next((lowered[key] for key in PATTERN_KEYS if isinstance(lowered.get(key), str)), "")
-    return {"relevant": said, "pattern": pattern.strip()}

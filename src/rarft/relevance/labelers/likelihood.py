@@ -6,12 +6,13 @@ For a problem q with gold answer a and a trace c, the gain is
 
 in nats per token, with a written as the policy has to write it, `\boxed{a}`; likewise for the gold solution where there
 is one (a column `solution` of the problem, or a trace of the very same problem). `target` says which is the score.
-Both texts of a pair continue one prompt, which runs once; the prompt without a trace runs once for each problem. Left
-out: sampling. The likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
+A prompt runs once for all texts that continue it; so does what prompts begin with, a trace that several problems of
+one call have as their candidate. The prompt without a trace runs once for each problem. Left out: sampling. The
+likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,11 +23,11 @@ from rarft.core.config import Config, NotInResult
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work
-from rarft.models.engines.base import EngineOptions
+from rarft.models.engines.base import EngineOptions, Metered
 from rarft.models.prompts import check_length, render_prompt
 from rarft.records.labels import Label, read_labels
-from rarft.records.problems import Problem, load_traces
-from rarft.records.same_problem import normalise
+from rarft.records.problems import Problem, load_traces, require_answers
+from rarft.records.same_problem import letters
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
@@ -47,19 +48,6 @@ class LikelihoodConfig(Config):
     """Most tokens that one batch computes, padding included."""
 
 
-class Scored(NamedTuple):
-    """Gains of one pair, nats per token."""
-
-    answer: float
-    solution: float | None
-
-    def score(self, target: str) -> float:
-        """The gain that `target` asks for."""
-        if target == "answer" or self.solution is None:
-            return self.answer
-        return self.solution if target == "solution" else (self.answer + self.solution) / 2
-
-
 class Likelihood(Labeler):
     """Labels pairs by the gain in log-probability."""
 
@@ -70,71 +58,170 @@ class Likelihood(Labeler):
         """As `Labeler.label`. The pairs are gone through again once the threshold is known.
 
         Raises:
-            InputError: the model can't be loaded, a prompt does not fit it, or no threshold can be chosen.
+            InputError: a problem without the gold that is asked for, the model can't be loaded, a prompt does not fit
+                it, or no threshold can be chosen.
         """
-        scores = self._score_all(pairs, total, work, scratch)
-        target = self.options.target
-        if target == "auto":  # one target for all: gains per token of short answers and long solutions differ in scale
-            target = "answer" if any(scored.solution is None for scored in scores) else "solution"
-            log(f"likelihood: scored by the {target}")
-        values = [scored.score(target) for scored in scores]
+        targets = Targets(self.setting, self.options.target)
+        gains: list[list[float]] = []
+        for _, row in by_problem(
+            pairs,
+            lambda: Scorer(self.setting, self.options, targets),  # no model is loaded where nothing is left to do
+            scratch / f"likelihood-{'-'.join(targets.names)}.jsonl",
+            "scoring",
+            total,
+            work,
+        ):
+            gains += row["gains"]
+            work.ledger.add(tokens_in=row["tokens"])
+        values = [sum(gain) / len(gain) for gain in gains]
         threshold, facts = _choose_threshold(pairs, values, self.options, self.setting)
+        target = "both" if len(targets.names) == 2 else targets.names[0]
         work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
         log(f"likelihood: relevant above {threshold:.4f} nats per token")
-        for (problem, trace), scored, value in zip(pairs, scores, values, strict=True):
-            rationale = f"answer {scored.answer:+.4f}"
-            if scored.solution is not None:
-                rationale += f", solution {scored.solution:+.4f}"
-            write(Label(problem.id, trace.id, value > threshold, value, "likelihood", rationale + " nats per token"))
+        for (problem, trace), gain, value in zip(pairs, gains, values, strict=True):
+            told = ", ".join(f"{name} {one:+.4f}" for name, one in zip(targets.names, gain, strict=True))
+            write(Label(problem.id, trace.id, value > threshold, value, "likelihood", f"{told} nats per token"))
 
-    def _score_all(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path) -> list[Scored]:
-        """Score every pair; those that an earlier run has scored are not computed again."""
-        scorer = cache(lambda: Scorer(self.setting, self.options))  # no model is loaded where nothing is left to do
-        scores: list[Scored] = []
-        rows = by_problem(pairs, lambda own: scorer().score(own), scratch / "likelihood.jsonl", "scoring", total)
-        for _, row in rows:
-            scores += [Scored(*gains) for gains in row["scores"]]
-            work.ledger.add(tokens_in=row["tokens"])
-        return scores
+
+class Targets:
+    """What the policy should find likelier.
+
+    Attributes:
+        names: answer, solution or both. One choice for all problems: gains per token of short answers and of long
+            solutions differ in scale.
+
+    Raises:
+        InputError: a problem without the gold that is asked for.
+    """
+
+    def __init__(self, setting: Setting, target: str) -> None:
+        solved = load_traces(setting.gold_solutions) if setting.gold_solutions else setting.traces
+        self._solutions = {letters(trace.problem): trace.solution for trace in solved}
+        without = next((problem.id for problem in setting.problems if not self._solution(problem)), None)
+        if target == "auto":
+            target = "answer" if without else "solution"
+            log(f"likelihood: scored by the {target}")
+            if without and any(problem.answer is None for problem in setting.problems):
+                raise InputError("likelihood: some problems have no gold solution, others no answer; give all of one")
+        if target in ("answer", "both"):
+            require_answers(setting.problems, setting.problems_path, f"likelihood.target {target}")
+        if target in ("solution", "both") and without:
+            raise InputError(
+                f"problem {without}: likelihood.target is {target}, but it has no gold solution; give problems a "
+                "`solution` column, or use target auto or answer"
+            )
+        self.names = ["answer", "solution"] if target == "both" else [target]
+
+    def of(self, problem: Problem) -> list[str]:
+        """The texts, in the order of the names."""
+        texts = {"answer": f"\\boxed{{{problem.answer}}}", "solution": self._solution(problem)}
+        return [str(texts[name]) for name in self.names]
+
+    def _solution(self, problem: Problem) -> str | None:
+        found = problem.extra.get("solution") or self._solutions.get(letters(problem.question))
+        return str(found).strip() if found else None
+
+
+class Prepared(NamedTuple):
+    """A problem's prompts, the one without a trace first, and the texts that each is followed by, as token ids."""
+
+    prompts: list[list[int]]
+    texts: list[list[int]]
+    traces: list[str]
+    """Trace id of each prompt but the first."""
 
 
 class Scorer:
     """Scores pairs with one model."""
 
-    def __init__(self, setting: Setting, config: LikelihoodConfig) -> None:
+    def __init__(self, setting: Setting, config: LikelihoodConfig, targets: Targets) -> None:
         self.engine = setting.open_engine(EngineOptions(dtype=config.dtype, batch_tokens=config.batch_tokens))
-        self.config, self.prompt = config, setting.prompt
-        solved = load_traces(setting.gold_solutions) if setting.gold_solutions else setting.traces
-        self.solutions = {normalise(trace.problem): trace.solution for trace in solved}
+        self.prompt, self.targets = setting.prompt, targets
 
-    def score(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Gains `[answer, solution or None]` of each pair of one problem, and the tokens that were run."""
-        engine, problem = self.engine, pairs[0].problem
-        texts = self._targets(problem)
-        prompts = [render_prompt(engine.tokenizer, problem.question, [], self.prompt)]
-        prompts += [render_prompt(engine.tokenizer, problem.question, [pair.trace], self.prompt) for pair in pairs]
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+    def prepare(self, own: Sequence[Pair]) -> tuple[Prepared, int]:
+        """As `Worker.prepare`."""
+        engine, problem = self.engine, own[0].problem
+        texts = [
+            list(engine.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in self.targets.of(problem)
+        ]
+        contexts = [[], *([pair.trace] for pair in own)]
+        prompts = [render_prompt(engine.tokenizer, problem.question, context, self.prompt) for context in contexts]
         for ids in prompts:
             check_length(ids, engine.context_length, problem.id, max(map(len, texts)))
-        logps = engine.score(prompts, [texts] * len(prompts))
-        base, *means = [[float(row.mean()) for row in rows] for rows in logps]
-        found: list[list[float | None]] = []
-        for mean in means:
-            gains: list[float | None] = [round(a - b, 6) for a, b in zip(mean, base, strict=True)]
-            found.append(gains if len(gains) == 2 else [*gains, None])
-        return {"scores": found, "tokens": sum(map(len, prompts)) + len(prompts) * sum(map(len, texts))}
+        prepared = Prepared(prompts, texts, [pair.trace.id for pair in own])
+        return prepared, _tokens(prepared)
 
-    def _targets(self, problem: Problem) -> list[list[int]]:
-        """Token ids of the boxed gold answer, and of the gold solution where there is one and it is asked for."""
-        texts = [f"\\boxed{{{problem.answer}}}"]
-        solution = problem.extra.get("solution") or self.solutions.get(normalise(problem.question))
-        if solution and self.config.target != "answer":
-            texts.append(str(solution).strip())
-        elif self.config.target in ("solution", "both"):
-            raise InputError(
-                f"problem {problem.id}: likelihood.target is {self.config.target}, but it has no gold solution; "
-                "give problems a `solution` column, or use target auto or answer"
-            )
-        return [list(self.engine.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    def compute(self, prepared: Sequence[Prepared]) -> list[list[list[float]]]:
+        """For each problem, prompt and text the mean log-prob per token."""
+        rows = [
+            Row(trace, ids, problem.texts)
+            for problem in prepared
+            for trace, ids in zip([None, *problem.traces], problem.prompts, strict=True)
+        ]
+        means = iter(mean_logps(self.engine, rows))
+        return [[next(means) for _ in problem.prompts] for problem in prepared]
+
+    def row(self, own: Sequence[Pair], prepared: Prepared, computed: list[list[float]]) -> dict[str, Any]:
+        """Gains of each pair, one for each text, and the tokens of prompts and texts."""
+        base, *means = computed
+        gains = [[round(a - b, 6) for a, b in zip(mean, base, strict=True)] for mean in means]
+        return {"gains": gains, "tokens": _tokens(prepared)}
+
+
+def _tokens(prepared: Prepared) -> int:
+    return sum(map(len, prepared.prompts)) + len(prepared.prompts) * sum(map(len, prepared.texts))
+
+
+class Row(NamedTuple):
+    """A prompt and the texts that follow it, as token ids; `trace` names what stands in it."""
+
+    trace: str | None
+    prompt: list[int]
+    texts: list[list[int]]
+
+
+def mean_logps(engine: Metered, rows: Sequence[Row]) -> list[list[float]]:
+    """Mean log-prob per token of each row's texts.
+
+    Rows with the same trace begin with the same tokens, where the template puts the problem last. An engine computes a
+    prompt once for all that continues it, so what they share goes in as the prompt, and the rest of each prompt before
+    its text: fewer tokens, unless there are several texts to repeat it for.
+    """
+    places: dict[str | None, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        places[row.trace].append(i)
+    prompts: list[list[int]] = []
+    completions: list[list[list[int]]] = []
+    of: list[list[int]] = []
+    for trace, group in places.items():
+        shared = _shared([rows[i].prompt for i in group]) if trace is not None else 0
+        saved = shared * (len(group) - 1)
+        repeated = sum((len(rows[i].prompt) - shared) * (len(rows[i].texts) - 1) for i in group)
+        if saved > repeated:
+            prompts.append(rows[group[0]].prompt[:shared])
+            completions.append([rows[i].prompt[shared:] + text for i in group for text in rows[i].texts])
+            of.append(group)
+        else:
+            prompts += [rows[i].prompt for i in group]
+            completions += [rows[i].texts for i in group]
+            of += [[i] for i in group]
+    found: list[list[float]] = [[] for _ in rows]
+    for group, logps in zip(of, engine.score(prompts, completions), strict=True):
+        values = iter(logps)
+        for i in group:
+            found[i] = [float(next(values)[-len(text) :].mean()) for text in rows[i].texts]
+    return found
+
+
+def _shared(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with, the last of each left out: something has to follow."""
+    first, last = min(prompts), max(prompts)  # in the order of lists, what these two share all share
+    most = min(map(len, prompts)) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)
 
 
 def _choose_threshold(

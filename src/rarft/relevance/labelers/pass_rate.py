@@ -9,22 +9,22 @@ having uniform priors. Left out: spending more samples on the close pairs.
 import math
 import zlib
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from rarft.core.config import Config, NotInResult
 from rarft.core.estimate import Count, times
 from rarft.core.stages import Work
-from rarft.models.engines.base import EngineOptions, Sampling
+from rarft.models.engines.base import Completion, EngineOptions, Sampling
 from rarft.models.prompts import check_length, render_prompt
 from rarft.records.labels import Label
 from rarft.records.problems import Problem, Trace
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
+from rarft.rewards.problems import check_problems, verify_problems
 from rarft.stats import newcombe
 
 
@@ -52,10 +52,14 @@ class PassRate(Labeler):
     options: PassRateConfig
 
     def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
-        """As `Labeler.label`. Raises InputError where the model can't be loaded, or a prompt does not fit it."""
-        config = self.options
-        sampler = cache(lambda: Sampler(self.setting, config))  # no model is loaded where nothing is left to do
-        rows = by_problem(pairs, lambda own: sampler().count(own), scratch / "pass_rate.jsonl", "sampling", total)
+        """As `Labeler.label`.
+
+        Raises:
+            InputError: a problem that cannot be scored, the model can't be loaded, or a prompt does not fit it.
+        """
+        check_problems(self.setting.problems, self.setting.problems_path, self.options.reward)
+        config, file = self.options, scratch / "pass-rate.jsonl"
+        rows = by_problem(pairs, lambda: Sampler(self.setting, config), file, "sampling", total, work)
         with_trace = without = n_pairs = n_problems = 0
         for own, row in rows:
             work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
@@ -75,6 +79,14 @@ class PassRate(Labeler):
         return {"rollouts": rollouts, "tokens": times(rollouts, self.options.max_new_tokens)}, []
 
 
+class Prepared(NamedTuple):
+    """A problem's prompts as token ids, the one without a trace first; how many samples of each, and their seeds."""
+
+    prompts: list[list[int]]
+    counts: list[int]
+    seeds: list[int]
+
+
 class Sampler:
     """Samples and verifies with one model."""
 
@@ -82,32 +94,43 @@ class Sampler:
         self.engine = setting.open_engine(EngineOptions(batch_size=config.batch_size))
         self.config, self.setting = config, setting
 
-    def count(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Right samples of each pair of one problem and without a trace, and the tokens it took."""
-        from rarft.rewards.problems import verify_problems  # sympy: keeps --help quick
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
 
-        config, engine, problem = self.config, self.engine, pairs[0].problem
-        contexts: list[Trace | None] = [None, *(pair.trace for pair in pairs)]
+    def prepare(self, own: Sequence[Pair]) -> tuple[Prepared, int]:
+        """As `Worker.prepare`. The samples of one problem fill a call."""
+        config, engine, problem = self.config, self.engine, own[0].problem
+        contexts: list[Trace | None] = [None, *(pair.trace for pair in own)]
         prompts = [
             render_prompt(engine.tokenizer, problem.question, [trace] if trace else [], self.setting.prompt)
             for trace in contexts
         ]
         for ids in prompts:
             check_length(ids, engine.context_length, problem.id, config.max_new_tokens)
-        samples = engine.sample(
-            prompts,
-            [config.base_samples] + [config.samples] * len(pairs),
-            [self._seed(problem, trace) for trace in contexts],
-            Sampling(config.max_new_tokens, config.temperature),
-        )
-        texts = [engine.tokenizer.decode(s.token_ids, skip_special_tokens=True) for group in samples for s in group]
-        verdicts = iter(verify_problems([problem] * len(texts), texts, config.reward))
-        base, *right = [sum(next(verdicts).reward >= 1 for _ in group) for group in samples]
+        counts = [config.base_samples] + [config.samples] * len(own)
+        seeds = [self._seed(problem, trace) for trace in contexts]
+        return Prepared(prompts, counts, seeds), engine.call_tokens
+
+    def compute(self, prepared: Sequence[Prepared]) -> list[list[list[Completion]]]:
+        """For each problem, prompt and sample what the policy wrote."""
+        sampling = Sampling(self.config.max_new_tokens, self.config.temperature)
+        return [self.engine.sample(*problem, sampling) for problem in prepared]
+
+    def row(self, own: Sequence[Pair], prepared: Prepared, computed: list[list[Completion]]) -> dict[str, Any]:
+        """Right samples without a trace and of each pair, and the tokens it took."""
+        texts = [
+            self.engine.tokenizer.decode(sample.token_ids, skip_special_tokens=True)
+            for group in computed
+            for sample in group
+        ]
+        verdicts = iter(verify_problems([own[0].problem] * len(texts), texts, self.config.reward))
+        base, *right = [sum(next(verdicts).reward >= 1 for _ in group) for group in computed]
         return {
             "base": base,
             "right": right,
-            "tokens_in": sum(map(len, prompts)),
-            "tokens_out": sum(len(s.token_ids) for group in samples for s in group),
+            "tokens_in": sum(map(len, prepared.prompts)),
+            "tokens_out": sum(len(sample.token_ids) for group in computed for sample in group),
         }
 
     def _seed(self, problem: Problem, trace: Trace | None) -> int:

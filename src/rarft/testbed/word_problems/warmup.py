@@ -16,17 +16,13 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rarft.records.analogies import ANALOGIES, Analogy, write_analogies
 from rarft.records.problems import Problem, Trace
 from rarft.records.rows import write_jsonl
+from rarft.testbed.config import TestbedConfig
 from rarft.testbed.word_problems.language import FILLERS, NONSENSE, OPERATIONS, PATTERNS, SLOT, WARM_UP, words
 from rarft.testbed.word_problems.problems import LINKS, Item, Numbers, sums
-
-if TYPE_CHECKING:
-    from rarft.testbed.testbed import TestbedConfig
-
 
 FAMILIAR = 0.4  # share of a garbled story's words that the policy knows from elsewhere
 

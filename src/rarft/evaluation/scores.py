@@ -1,91 +1,22 @@
-"""Rollouts on disk, and every score that follows from them without sampling again.
+"""Every score that follows from rollouts without sampling again.
 
-`rollouts.parquet` has one row per sampled completion. `scores(rollouts)` is what `rarft evaluate` writes to
-scores.json; `problem_values` gives one number per problem, which `stats.bootstrap` and `stats.paired_difference`
-turn into intervals. Nothing here runs a model or a verifier.
+`scores(rollouts)` is what `rarft evaluate` writes to scores.json; `problem_values` gives one number per problem, which
+`stats.bootstrap` and `stats.paired_difference` turn into intervals. Nothing here runs a model or a verifier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rarft import stats
-from rarft.core.errors import InputError
+import rarft.stats as stats
 from rarft.evaluation import metrics
+from rarft.records.rollouts import Rollout
 
 Metric = Literal["avg", "pass", "maj"]
 METRICS: tuple[Metric, ...] = ("avg", "pass", "maj")
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One sampled completion and its verdict.
-
-    `context` is 0 for a prompt without traces or with the top-k traces together, else the rank (from 1) of the
-    single trace in the prompt. `sample` counts from 0 within a problem and context.
-    """
-
-    benchmark: str
-    problem_id: str
-    context: int
-    sample: int
-    trace_ids: list[str]
-    completion: str
-    answer: str | None
-    reward: float
-    reason: str
-    n_tokens: int
-    """Length of the completion in tokens."""
-    truncated: bool
-    n_prompt_tokens: int = 0
-
-
-SCHEMA = pa.schema(
-    [
-        ("benchmark", pa.string()),
-        ("problem_id", pa.string()),
-        ("context", pa.int32()),
-        ("sample", pa.int32()),
-        ("trace_ids", pa.list_(pa.string())),
-        ("completion", pa.string()),
-        ("answer", pa.string()),
-        ("reward", pa.float64()),
-        ("reason", pa.string()),
-        ("n_tokens", pa.int32()),
-        ("truncated", pa.bool_()),
-        ("n_prompt_tokens", pa.int32()),
-    ]
-)
-
-
-def write_rollouts(rollouts: Sequence[Rollout], path: Path) -> None:
-    """Write the rows as Parquet, in the order given."""
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rollouts], schema=SCHEMA), path)
-
-
-def read_rollouts(path: Path | str) -> list[Rollout]:
-    """Read rollouts.parquet, or the `rarft evaluate` folder that holds it. Raises InputError if it can't be."""
-    file = Path(path)
-    file = file / "rollouts.parquet" if file.is_dir() else file
-    if not file.is_file():
-        raise InputError(f"{file}: no rollouts there; give a rollouts.parquet or a `rarft evaluate` folder")
-    table = pq.read_table(file)
-    needed = {"problem_id", "sample", "trace_ids", "completion", "answer", "reward"}
-    missing = sorted(needed - set(table.column_names))
-    if missing:
-        raise InputError(f"{file}: column {missing[0]} is missing; rollouts have {', '.join(sorted(needed))}")
-    defaults: dict[str, Any] = {
-        "benchmark": "problems", "context": 0, "reason": "", "n_tokens": 0, "truncated": False, "n_prompt_tokens": 0,
-    }  # fmt: skip
-    names = [field.name for field in fields(Rollout)]
-    return [Rollout(**{name: row.get(name, defaults.get(name)) for name in names}) for row in table.to_pylist()]
 
 
 Groups = dict[str, dict[str, list[Rollout]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,12 +10,12 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from rarft.models import prefix
+from rarft.models import packing
 from rarft.models.generation import _CACHE, GroupedCache, Sampling, _draw, generate, grouped_attention
-from rarft.models.prefix import completion_logps, score
+from rarft.models.packing import completion_logps, score
 from tests.policy.tiny import tiny_model, tiny_tokenizer
 
-KINDS = ["llama", "qwen2", "gemma3"]
+KINDS = ["llama", "qwen2", "qwen3", "gemma3", "mistral"]
 PROMPTS = [list(range(5, 40)), [7, 8, 9], list(range(10, 31))]
 COMPLETIONS = [[[11, 12, 13], [20] * 9], [[5]], [[6, 7], [8], [9, 10, 11, 12, 13, 14]]]
 
@@ -24,13 +25,18 @@ def reference(model: Any, prompt: list[int], completion: list[int], temperature:
     return logits.log_softmax(-1).gather(-1, torch.tensor(completion).unsqueeze(-1)).squeeze(-1)
 
 
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "checkpointed"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_log_probs_and_gradients_equal_the_model_run_in_full(kind: str) -> None:
+def test_log_probs_and_gradients_equal_the_model_run_in_full(kind: str, checkpointing: bool) -> None:
     model = tiny_model(kind).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable()
     found = completion_logps(model, PROMPTS, COMPLETIONS, temperature=0.7)
+    assert packing.accept_packs(model) is None
     sum(row.square().sum() for of in found for row in of).backward()
     ours = {n: p.grad.clone() for n, p in model.named_parameters()}
     model.zero_grad()
+    model.gradient_checkpointing_disable()
     expected = [[reference(model, p, c, 0.7) for c in of] for p, of in zip(PROMPTS, COMPLETIONS, strict=True)]
     sum(row.square().sum() for of in expected for row in of).backward()
     for a, b in zip(found, expected, strict=True):
@@ -39,6 +45,87 @@ def test_log_probs_and_gradients_equal_the_model_run_in_full(kind: str) -> None:
     difference = sum((ours[n] - p.grad).square().sum() for n, p in model.named_parameters()).sqrt()
     size = sum(p.grad.square().sum() for p in model.parameters()).sqrt()
     assert difference / size <= 1e-5
+
+
+def row_of(lengths: list[tuple[int, list[int]]]) -> packing.Pack:
+    """A packed row of groups of these lengths: (prompt, completions)."""
+    return packing.pack([(torch.zeros(p).long(), [torch.zeros(c).long() for c in of]) for p, of in lengths])
+
+
+def test_a_row_stands_as_described() -> None:
+    ids = torch.arange(100)
+    row = packing.pack([(ids[:3], [ids[3:6], ids[6:7]]), (ids[7:8], [ids[8:10]])])
+    assert row.ids.tolist() == [[0, 1, 2, 3, 4, 7, 8]]  # the last token of a completion predicts nothing
+    assert row.positions.tolist() == [[0, 1, 2, 3, 4, 0, 1]]
+    assert row.predictors.tolist() == [2, 3, 4, 2, 5, 6] and row.targets.tolist() == [3, 4, 5, 6, 8, 9]
+
+
+@pytest.mark.parametrize("window", [None, 1, 2, 5, 12, 100])
+def test_attention_by_parts_is_attention_under_the_mask(window: int | None) -> None:
+    """The CPU's kernel, and FlexAttention under the block mask that GPUs get, against softmax under the dense mask."""
+    from torch.nn.attention.flex_attention import create_mask, flex_attention
+
+    torch.manual_seed(0)
+    row = row_of([(7, [4, 1, 9]), (1, [3]), (14, [1, 1]), (6, [15, 2])])
+    size = row.ids.size(1)
+    query, key, value = (torch.randn(1, heads, size, 8, requires_grad=True) for heads in (4, 2, 2))
+    weights = torch.randn(1, size, 4, 8)
+    mask = create_mask(row.sees(window), 1, 1, size, size, "cpu")
+    for q in range(size):
+        for k in range(size):  # the mask, said in another way: the same sequence, not later, not too far back
+            group = next(g for g in row.groups if g.start <= q < (g.ends or [g.prompt_end])[-1])
+            own = next(
+                (a for a, b in zip([group.prompt_end, *group.ends], group.ends, strict=False) if a <= q < b), None
+            )
+            sequence = [*range(group.start, group.prompt_end), *([] if own is None else range(own, q + 1))]
+            sequence = [place for place in sequence if place <= q][-(window or size) :]
+            assert bool(mask[0, 0, q, k]) == (k in sequence)
+
+    def grads(out: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad((out * weights).sum(), (query, key, value)))
+
+    found, _ = packing.packed_attention(None, query, key, value, None, packed=row, scaling=0.3, sliding_window=window)
+    dense = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=0.3, enable_gqa=True
+    ).transpose(1, 2)
+    torch.testing.assert_close(found, dense)
+    for ours, theirs in zip(grads(found), grads(dense), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    given = (x.detach() for x in (query, key, value))  # FlexAttention has no backward pass on CPUs
+    flex = flex_attention(*given, block_mask=row.block_mask(window), scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(flex.transpose(1, 2), found)
+
+
+def test_a_model_is_believed_after_a_probe() -> None:
+    """GPT-2 adds positions to the embeddings and packs; BLOOM's ALiBi is told no positions; dropout and eager don't."""
+    from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    small = {"vocab_size": 60, "n_layer": 2, "n_head": 2}
+    gpt2 = GPT2LMHeadModel(GPT2Config(**small, n_embd=16, n_positions=64, attn_pdrop=0, resid_pdrop=0, embd_pdrop=0))
+    assert packing.accept_packs(gpt2) is None
+    bloom = BloomForCausalLM(BloomConfig(**small, hidden_size=16))
+    before = bloom.config._attn_implementation
+    assert packing.accept_packs(bloom) is not None and bloom.config._attn_implementation == before
+    shape = {
+        "vocab_size": 60,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    assert "dropout" in packing.accept_packs(LlamaForCausalLM(LlamaConfig(**shape, attention_dropout=0.1)))
+    eager = LlamaForCausalLM._from_config(LlamaConfig(**shape), attn_implementation="eager")
+    assert "eager" in packing.accept_packs(eager)
+
+
+def test_a_prepared_model_is_saved_as_it_was(tmp_path: Path) -> None:
+    model = tiny_model()
+    model.save_pretrained(tmp_path / "before")
+    assert packing.accept_packs(model) is None
+    model.save_pretrained(tmp_path / "after")
+    files = sorted(path.name for path in (tmp_path / "before").iterdir())
+    assert all((tmp_path / "before" / f).read_bytes() == (tmp_path / "after" / f).read_bytes() for f in files)
 
 
 def near(found: Any, expected: Any, atol: float = 1e-5) -> bool:
@@ -53,7 +140,7 @@ def test_score_gives_the_same_in_any_batches_and_on_the_plain_path(monkeypatch: 
         found = score(model, PROMPTS, COMPLETIONS, batch_tokens=batch_tokens)
         assert near(found, expected, 1e-5)
     assert model.training and not found[0][0].requires_grad
-    monkeypatch.setattr(prefix, "why_not_shared", lambda model: "for the test")
+    monkeypatch.setattr(packing, "accept_packs", lambda model: "for the test")
     plain = score(model, PROMPTS, COMPLETIONS)
     assert near(plain, expected, 1e-5)
 

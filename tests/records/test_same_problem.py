@@ -1,8 +1,10 @@
 """What counts as near-identical, and what does not."""
 
+import random
+
 import pytest
 
-from rarft.retriever.similar import near_duplicate_groups, near_identical
+from rarft.records.same_problem import DuplicateIndex, near_duplicate_groups, near_identical
 from rarft.testbed.word_problems.language import deal
 from rarft.testbed.word_problems.problems import DIFFICULTIES, choose_themes, make_item, structures, surfaces
 
@@ -55,8 +57,6 @@ def test_other_problems_are_not(a: str, b: str) -> None:
 
 
 def test_same_structure_on_another_surface_is_not_blocked() -> None:
-    import random
-
     rng = random.Random(0)
     names = tuple(structures(2, 16, rng))
     themes = choose_themes(12, rng)
@@ -74,6 +74,70 @@ def test_same_structure_on_another_surface_is_not_blocked() -> None:
     assert blocked == 0
 
 
+def test_what_a_question_says_of_its_answer_is_no_story() -> None:
+    """Variables, LaTeX commands and the words of the task itself are shared by problems that are quite different."""
+    pairs = [
+        (
+            r"What is the value of $x$ if $|x-1| = |x-2|$? Express your answer as a common fraction.",
+            "Two dice are rolled. What is the expected number of 1's? Express your answer as a common fraction.",
+        ),
+        (
+            r"Compute the ordered pair of positive integers $(x,y)$ such that \begin{align*} x^y+1=y^x+7 \end{align*}",
+            "How many two-digit positive integers have at least one 7 as a digit?",
+        ),
+        (r"Find the slope of the line $2x + 3y = 6$.", r"Find the focus of the parabola $y = -3x^2 - 6x.$"),
+    ]
+    assert not any(near_identical(a, b) for a, b in pairs)
+
+
+def test_numbers_are_not_run_together() -> None:
+    a, b = r"Simplify $\frac{1}{23}$.", r"Simplify $\frac{12}{3}$."
+    assert not near_identical(a, b, template_share=1) and near_identical(a, b)
+    assert near_identical(r"Simplify $\dfrac12$.", r"Simplify $\frac{1}{2}$", template_share=1)
+
+
+def random_statements(count: int) -> list[str]:
+    """Statements of a few templates, words of some of which were changed."""
+    rng = random.Random(0)
+    words = [first + last for first in ("ri", "gar", "cir", "tri", "squa") for last in ("ver", "den", "cle", "me")]
+    texts = []
+    for _ in range(count // 5):
+        base = [rng.choice(words) if rng.random() < 0.7 else str(rng.randrange(1000)) for _ in range(40)]
+        texts.append(" ".join(base))
+        for change in (1, 2, 4, 8):  # from nearly equal to rather different
+            other = list(base)
+            for at in rng.sample(range(len(other)), change):
+                other[at] = rng.choice(words)
+            texts.append(" ".join(other))
+    return texts
+
+
+def test_the_index_finds_what_comparing_all_pairs_finds() -> None:
+    texts = random_statements(400)
+    index = DuplicateIndex()
+    found, expected = set(), set()
+    for i, text in enumerate(texts):
+        found |= {(int(match.key), i) for match in index.matches(text)}
+        expected |= {(j, i) for j in range(i) if near_identical(texts[j], text)}
+        index.add(str(i), text)
+    assert len(expected) > 300 and found <= expected and len(found) >= 0.98 * len(expected)
+
+
+def test_the_index_names_the_text_most_alike() -> None:
+    index = DuplicateIndex()
+    assert index.find_or_add("a", APPLES) is None and index.find_or_add("b", AMC) is None
+    match = index.find_or_add("c", APPLES.upper())
+    assert match == ("a", "text", 1.0)
+    match = index.find_or_add("d", APPLES.replace("Tom", "Ann").replace("12", "7"))
+    assert match is not None and (match.key, match.rule) == ("a", "template")
+    match = index.find_or_add("e", "Of 12 apples, how many are left with Tom, whose sister gave 8 more and took 5?")
+    assert match is not None and (match.key, match.rule) == ("a", "story") and match.similarity < 0.5
+    assert len(index) == 2
+    exact = DuplicateIndex(1)
+    assert exact.find_or_add("a", APPLES) is None and exact.find_or_add("b", APPLES.replace("12", "7")) is None
+    assert exact.find_or_add("c", APPLES + "  ") == ("a", "text", 1.0)
+
+
 def test_groups_chain_near_duplicates() -> None:
     texts = [APPLES, AMC, APPLES.replace("12", "31"), "Find the area of the triangle.", AMC.replace(" ", "  ")]
     groups = near_duplicate_groups(texts)
@@ -82,8 +146,6 @@ def test_groups_chain_near_duplicates() -> None:
 
 
 def test_groups_agree_with_all_pairs() -> None:
-    import random
-
     rng = random.Random(1)
     names = tuple(structures(2, 16, rng))
     spots = surfaces("train", choose_themes(3, rng), deal(rng)["train"], rng)

@@ -1,16 +1,12 @@
-"""Scores from rollouts: against sums by hand, round trip on disk, and refusals."""
+"""Scores from rollouts, against sums by hand."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from rarft.core.errors import InputError
-from rarft.evaluation.rollouts import Rollout, problem_values, read_rollouts, scores, write_rollouts
+from rarft.evaluation.scores import problem_values, scores
+from rarft.records.rollouts import Rollout
 
 
 def rollout(problem: str, sample: int, answer: str | None, gold: str = "4", benchmark: str = "b", **more) -> Rollout:
@@ -60,21 +56,3 @@ def test_k_below_the_samples(rows: list[Rollout]) -> None:
     assert problem_values(rows, "pass", 2)["b"]["p"] == pytest.approx(1 - 1 / 6)  # one pair of six has no right answer
     with pytest.raises(ValueError, match="needs 1 <= k"):
         scores(rows, k=5)
-
-
-def test_round_trip(rows: list[Rollout], tmp_path: Path) -> None:
-    rows = [*rows, rollout("s", 0, "4", trace_ids=["t1", "t2"], truncated=True, n_prompt_tokens=7)]
-    write_rollouts(rows, tmp_path / "rollouts.parquet")
-    assert read_rollouts(tmp_path) == read_rollouts(tmp_path / "rollouts.parquet") == rows
-
-
-def test_files_with_only_the_contract_columns_are_read(tmp_path: Path) -> None:
-    table = pa.table({"problem_id": ["p"], "sample": [0], "trace_ids": [["t"]], "completion": ["x"],
-                      "answer": ["1"], "reward": [1.0]})  # fmt: skip
-    pq.write_table(table, tmp_path / "r.parquet")
-    assert scores(read_rollouts(tmp_path / "r.parquet"))["overall"]["avg@k"]["value"] == 1.0
-    pq.write_table(table.drop(["reward"]), tmp_path / "r.parquet")
-    with pytest.raises(InputError, match="column reward is missing"):
-        read_rollouts(tmp_path / "r.parquet")
-    with pytest.raises(InputError, match="no rollouts there"):
-        read_rollouts(tmp_path / "nothing")

@@ -14,7 +14,8 @@ import pytest
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
 from rarft.records.problems import load_problems, load_traces
-from rarft.testbed.testbed import PolicyInitConfig, TestbedConfig, generate, testbed
+from rarft.testbed.config import PolicyInitConfig, TestbedConfig
+from rarft.testbed.testbed import make_testbed
 from rarft.testbed.word_problems.language import (
     FILLERS,
     NEUTRAL,
@@ -30,6 +31,7 @@ from rarft.testbed.word_problems.language import (
 from rarft.testbed.word_problems.leaks import find_leaks, word_leak
 from rarft.testbed.word_problems.problems import DIFFICULTIES, LINKS, compute, number_pool, numbers_only_accuracy
 from rarft.testbed.word_problems.warmup import plain_words
+from rarft.testbed.word_problems.write import generate
 
 SMALL = TestbedConfig(
     seed=7,
@@ -50,7 +52,7 @@ def made():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return testbed(SMALL, tmp_path_factory.mktemp("testbed") / "out")
+    return make_testbed(SMALL, tmp_path_factory.mktemp("testbed") / "out")
 
 
 def test_language_is_big_enough_and_every_role_has_words_of_its_own():
@@ -205,8 +207,8 @@ def test_policy_loads_and_its_tokenizer_gives_texts_back(folder: Path):
 
 
 def test_same_seed_same_files(folder: Path, tmp_path: Path):
-    again = testbed(SMALL, tmp_path / "again")
-    other = testbed(SMALL.model_copy(update={"seed": 1}), tmp_path / "other")
+    again = make_testbed(SMALL, tmp_path / "again")
+    other = make_testbed(SMALL.model_copy(update={"seed": 1}), tmp_path / "other")
     digest = read_manifest(folder)["digest"]
     assert read_manifest(again)["digest"] == digest
     assert read_manifest(other)["digest"] != digest

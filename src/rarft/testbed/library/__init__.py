@@ -1,0 +1,1 @@
+"""Python tasks for a fictional library, whose functions only a worked example names."""

@@ -1,0 +1,55 @@
+"""Processes that we start die with us, hold the output's lock, and what they died of is told."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rarft.core.processes import ended
+
+PARENT = """
+import os, sys, time
+from rarft.core.processes import start_child
+lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+import fcntl; fcntl.flock(lock, fcntl.LOCK_EX)
+child = start_child([sys.executable, "-c", "import time; time.sleep(600)"], lock=lock)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_dies_with_its_parent_and_holds_the_lock_till_then(tmp_path: Path, number: signal.Signals) -> None:
+    lock = tmp_path / "lock"
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(lock)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    handle = os.pidfd_open(child)
+    with open(lock, "w") as ours:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        parent.send_signal(number)
+        parent.wait()
+        fcntl.flock(ours, fcntl.LOCK_EX)  # waits for the child, which has it too
+    assert select.select([handle], [], [], 30)[0]  # readable: the process has ended
+
+
+def test_a_module_in_the_current_folder_is_not_taken_for_the_standard_one(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('hostile')")
+    code = (
+        "from rarft.core.processes import start_child; import sys; "
+        "sys.exit(start_child([sys.executable, '-c', 'import json']).wait())"
+    )
+    assert subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path).returncode == 0
+
+
+def test_ended_names_the_signal() -> None:
+    assert "memory" in ended(-9) and "memory" in ended(137)
+    assert ended(-11) == "was ended by signal 11" and ended(1) == "ended with exit code 1"

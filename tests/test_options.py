@@ -1,0 +1,56 @@
+"""Every numeric option of every command has a least value; NaN, infinities and numbers beyond 2^53 are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args, get_origin
+
+import annotated_types
+import pytest
+
+from rarft.core.config import Config, nested_config
+from rarft.core.errors import InputError
+from rarft.core.stages import find_stages
+
+ANY_NUMBER = {"label.likelihood.threshold", "retrieve.min_score"}
+
+
+def numbers(config: type[Config], prefix: str) -> list[tuple[str, list[Any]]]:
+    """Numeric options with the constraints on them."""
+    found = []
+    for name, field in config.model_fields.items():
+        section = nested_config(field)
+        if section:
+            found += numbers(section, f"{prefix}.{name}")
+            continue
+        parts = [field.annotation, *get_args(field.annotation)]
+        marks = list(field.metadata)
+        for part in parts:
+            if get_origin(part) is Annotated:
+                marks += [m for mark in get_args(part)[1:] for m in (mark, *getattr(mark, "metadata", ()))]
+                parts = [*parts, get_args(part)[0]]
+        if {int, float} & set(parts):
+            found.append((f"{prefix}.{name}", marks))
+    return found
+
+
+ALL = [pair for stage in find_stages().values() for pair in numbers(stage.config_type, stage.name)]
+
+
+@pytest.mark.parametrize(("name", "marks"), ALL, ids=[name for name, _ in ALL])
+def test_every_number_has_a_least_value(name: str, marks: list[Any]) -> None:
+    bounded = any(isinstance(mark, annotated_types.Ge | annotated_types.Gt) for mark in marks)
+    assert bounded or name in ANY_NUMBER
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "-1"])
+@pytest.mark.parametrize("name", [name for name, _ in ALL if name not in ANY_NUMBER])
+def test_no_number_is_negative_or_endless(name: str, value: str) -> None:
+    stage, *path = name.split(".")
+    config = find_stages()[stage].config_type
+    values: Any = value
+    for part in reversed(path):
+        values = {part: values}
+    needed = {field: info for field, info in config.model_fields.items() if info.is_required()}
+    required = {field: ["x"] if get_origin(info.annotation) is list else "x" for field, info in needed.items()}
+    with pytest.raises(InputError, match=rf"`{'.'.join(path)}`: "):
+        config.parse(required | values, "test")

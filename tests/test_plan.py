@@ -1,0 +1,49 @@
+"""One dry run: `rarft STAGE --dry-run` and `rarft run --dry-run` count the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from rarft.cli import main
+from rarft.core.stages import find_stages
+
+PARTS = {
+    "label": "labeler: pass-rate, model: m, candidates: {per_problem: 3}",
+    "train": "model: m, steps: 5, prompts_per_step: 4",
+    "index": "retriever: bm25",
+    "train-retriever": "labels: labels.parquet",
+    "retrieve": "index: m, top_k: 2",
+    "evaluate": "model: m, samples: 4",
+    "prepare": "max_problems: 4",
+}
+
+
+@pytest.mark.parametrize("stage", PARTS)
+def test_both_dry_runs_count_the_same(
+    stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "labels.parquet").write_bytes(b"")
+    for name, column in (("problems", "question"), ("traces", "problem")):
+        rows = [
+            {"id": f"{name}{i}", column: f"{name} {i} {'so on ' * i}", "answer": "1", "solution": "1"} for i in range(9)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = find_stages()[stage].config_type.model_fields
+    options = ", ".join(f"{name}: {name}.jsonl" for name in ("problems", "traces") if name in fields)
+    section = f"{options}, {PARTS[stage]}"
+    (tmp_path / "recipe.yaml").write_text(f"name: r\noutput: run\nstages:\n  one: {{stage: {stage}, {section}}}\n")
+    (tmp_path / "stage.yaml").write_text(f"{{{section}}}")
+    assert main(["run", "recipe.yaml", "--dry-run"]) == 0
+    walked = capsys.readouterr().out
+    assert main([stage, "--config", "stage.yaml", "--dry-run"]) == 0
+    alone = dict(re.findall(r"^([a-z ]+?)  +([\d,?]+)$", capsys.readouterr().out, re.M))
+    assert alone and alone == {
+        what: count for count, what in re.findall(r"([\d,?]+) ([a-z][a-z ]*)(?=,|\n)", walked.split("\n")[1] + "\n")
+    }
+    assert not (tmp_path / "run").exists()
