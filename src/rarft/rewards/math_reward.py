@@ -78,19 +78,21 @@ def clean(text: str) -> str:
 
 def _trim_end(text: str) -> str:
     r"""`text` without punctuation, spaces and spacing commands (`\,` `\ ` `\!`) at its end."""
-    end = len(text)
-    while True:
-        while end and text[end - 1] in " \t\r\n.,;:":
-            end -= 1
+    marks = " \t\r\n.,;:"
+    end = len(text.rstrip(marks))
+    while text.endswith(("\\!", "\\"), 0, end):
         slashes = end
         while slashes and text[slashes - 1] == "\\":
             slashes -= 1
-        if text.endswith("\\!", 0, end):
+        if text[end - 1] == "!":
             end -= 2
         elif (end - slashes) % 2:
             end -= 1
-        else:
-            return text[:end]
+        else:  # a line break of LaTeX
+            break
+        while end and text[end - 1] in marks:
+            end -= 1
+    return text[:end]
 
 
 @lru_cache(maxsize=4096)
@@ -128,6 +130,8 @@ def exact_value(text: str) -> Fraction | None:
 def choice(text: str) -> str | None:
     r"""The letter of a multiple-choice answer: `B`, `(B)`, `\textbf{(B)}`, `B) 12`; None for anything else."""
     for _ in range(MAX_DEPTH):
+        if "{" not in text:
+            break
         text = _FONT.sub(r"\1", text)
     match = _CHOICE.fullmatch(text.replace("\\ ", " ").strip())
     if match is None or (match.group(2) and _OPTION_LABEL.search(match.group(2))):
