@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.core.artifacts import read_manifest
+from rarft.core.processes import ended
 from rarft.models.engines import EngineOptions, open_engine
 from rarft.models.engines.base import Sampling
 from rarft.models.prompts import PromptConfig, render_prompt
@@ -177,7 +178,7 @@ def engines(options: argparse.Namespace) -> None:
                 command = [sys.executable, __file__, *sys.argv[1:], "--one", model, dtype, name]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
-                    raise SystemExit(done.stderr[-3000:])
+                    raise SystemExit(f"{name} {ended(done.returncode)}\n{done.stderr[-3000:]}")
                 found = json.loads(done.stdout.splitlines()[-1])
                 print(
                     f"| {Path(model).name} | {dtype} | {name} | {found['tokens']:.0f} | {found['pairs']:.2f} |",

@@ -1,25 +1,27 @@
 """Hostile options and rows for every command: exit codes 0, 1, 2 or 130, one line, no traceback, nothing half-written.
 
 Each example runs in a fork of this process, which has imported everything already, with its memory and time measured.
-`pytest tests/test_fuzz.py` tries some hundred; `RARFT_FUZZ_SECONDS=3600 pytest tests/test_fuzz.py` goes on for an hour.
+`RARFT_FUZZ_SECONDS=3600 pytest tests/test_fuzz.py` goes on for an hour; the seeds count up from RARFT_FUZZ_SEED.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import resource
-import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from pydantic.fields import FieldInfo
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when huggingface_hub is imported: no waiting for a hub
 
 from rarft.cli import main
 from rarft.core.config import Config, nested_config
@@ -27,7 +29,8 @@ from rarft.core.stages import find_stages
 from rarft.flags import _flag
 
 SECONDS = float(os.environ.get("RARFT_FUZZ_SECONDS", "40"))
-LONGEST_SECONDS, MOST_MEMORY = 120, 3 * 2**30
+FIRST_SEED = int(os.environ.get("RARFT_FUZZ_SEED", "0"))
+MOST_CPU_SECONDS, MOST_MEMORY, EXAMPLES = 60, 3 * 2**30, 25
 HOSTILE = [
     "", " ", "nan", "inf", "-inf", "-1", "0", "1e308", "1e-300", "-0.0", "1e-3", "2", "9" * 400, "0x10", "none",
     "true", "[", "{a: 1}", "{a: {b: [1, 2]}}", "- x", "*", "&a", "!!python/object:os.system", "x" * 5000, "a\nb",
@@ -56,11 +59,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, rows in (("problems", problems), ("traces", traces)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     paths = {name: str(folder / f"{name}.jsonl") for name in ("problems", "traces")}
-    assert main(["label", "--problems", paths["problems"], "--traces", paths["traces"], "--labeler", "oracle",
-                 "--output", str(folder / "labels")]) == 0  # fmt: skip
-    assert main(["index", "--traces", paths["traces"], "--retriever", "bm25", "--output", str(folder / "index")]) == 0
-    assert main(["retrieve", "--problems", paths["problems"], "--index", str(folder / "index"),
-                 "--output", str(folder / "analogies")]) == 0  # fmt: skip
+    for line in (
+        ["label", "--problems", paths["problems"], "--traces", paths["traces"], "--labeler", "oracle"],
+        ["index", "--traces", paths["traces"], "--retriever", "bm25"],
+        ["retrieve", "--problems", paths["problems"], "--index", "index"],
+    ):
+        code, said, *_ = run(
+            [*line, "--output", {"label": "labels", "retrieve": "analogies"}.get(line[0], "index")], folder
+        )
+        assert code == 0, said
     return {**paths, **{name: str(folder / name) for name in ("labels", "index", "analogies")},
             "retriever": "bm25", "base_model": "no-such/encoder", "model": "no-such/model"}  # fmt: skip
 
@@ -114,8 +121,8 @@ def run(line: list[str], folder: Path) -> tuple[int, str, int, float]:
         out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1), os.dup2(out, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        os.environ.update(HF_HUB_OFFLINE="1", RARFT_CACHE=str(folder.parent / "cache"))
-        signal.alarm(LONGEST_SECONDS)
+        os.environ["RARFT_CACHE"] = str(folder.parent / "cache")
+        resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_SECONDS, MOST_CPU_SECONDS))  # of the fork alone
         try:
             code = main(line)
         except SystemExit as stop:
@@ -148,30 +155,34 @@ def check(line: list[str], files: dict[str, str], folder: Path) -> None:
         assert not path.startswith("/") or os.path.exists(path), told
 
 
+def attack(files: dict[str, str], folder: Path, command: Any) -> None:
+    """Try one command in a folder of its own."""
+    stage, hostile, given_too, spoiled = command
+    folder.mkdir()
+    config, inputs = find_stages()[stage].config_type, dict(files)
+    if spoiled:
+        inputs[spoiled[0]] = str(folder / "bad.jsonl")
+        spoil(Path(files[spoiled[0]]), folder / "bad.jsonl", *spoiled[1:])
+    line = [stage, "--output", "out"]
+    for name, field in fields(config):
+        if name in inputs and (field.is_required() or name in given_too):
+            line += [inputs[name]] if config.positional == name else [_flag(name), inputs[name]]
+    line += [word for name, value in hostile for word in (_flag(name), value)]
+    check(line, files, folder)
+
+
 def test_hostile_commands(files: dict[str, str], tmp_path: Path) -> None:
-    ends, count = time.monotonic() + SECONDS, [0]
+    ends, count = time.monotonic() + SECONDS, itertools.count(1)
+    block = FIRST_SEED
+    while time.monotonic() < ends:
 
-    @settings(max_examples=100_000, deadline=None, database=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(commands())
-    def attack(command: Any) -> None:
-        if time.monotonic() > ends:
-            return
-        count[0] += 1
-        stage, hostile, given_too, spoiled = command
-        folder = tmp_path / f"{count[0]}"
-        folder.mkdir()
-        config, inputs = find_stages()[stage].config_type, dict(files)
-        if spoiled:
-            inputs[spoiled[0]] = str(folder / "bad.jsonl")
-            spoil(Path(files[spoiled[0]]), folder / "bad.jsonl", *spoiled[1:])
-        line = [stage, "--output", "out"]
-        for name, field in fields(config):
-            if name in inputs and (field.is_required() or name in given_too):
-                line += [inputs[name]] if config.positional == name else [_flag(name), inputs[name]]
-        line += [word for name, value in hostile for word in (_flag(name), value)]
-        check(line, files, folder)
+        @seed(block)
+        @settings(max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
+                  suppress_health_check=list(HealthCheck))  # fmt: skip
+        @given(commands())
+        def a_block(command: Any) -> None:
+            attack(files, tmp_path / str(next(count)), command)
 
-    attack()
-    print(f"{count[0]} hostile commands")
-    assert count[0] > 10
+        a_block()
+        block += 1
+    print(f"{next(count) - 1} hostile commands, seeds {FIRST_SEED} to {block - 1}")

@@ -50,6 +50,7 @@ def test_no_number_is_negative_or_endless(name: str, value: str) -> None:
     values: Any = value
     for part in reversed(path):
         values = {part: values}
-    required = {field: "x" for field, info in config.model_fields.items() if info.is_required()}
+    needed = {field: info for field, info in config.model_fields.items() if info.is_required()}
+    required = {field: ["x"] if get_origin(info.annotation) is list else "x" for field, info in needed.items()}
     with pytest.raises(InputError, match=rf"`{'.'.join(path)}`: "):
         config.parse(required | values, "test")

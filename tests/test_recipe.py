@@ -73,6 +73,7 @@ def test_run_skips_what_is_done_and_redoes_what_changed(
         ("per_problem: 4", "per_problem: four", "should be a valid integer"),
         ("problems: ${testbed}/train", "problems: nowhere.jsonl", "stage oracle: problems is nowhere.jsonl"),
         ("name: small", "name: [", "not a YAML file"),
+        ("name: small", "? [a]\n: b", "a key is a list or a mapping"),
     ],
 )
 def test_a_mistake_is_told_before_anything_runs(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rarft.core.errors import StageError as StageError
     from rarft.evaluation import EvaluateConfig as EvaluateConfig
     from rarft.evaluation.evaluate import evaluate as evaluate
+    from rarft.export import ExportConfig as ExportConfig
+    from rarft.export import write_export as write_export
     from rarft.policy import TrainConfig as TrainConfig
     from rarft.policy.train import train as train
     from rarft.preparation import PrepareConfig as PrepareConfig

@@ -1,5 +1,6 @@
 """A stage's folder: whole or absent, skipped when done, resumed after a kill, never written by two."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import pytest
 
 from rarft.core.artifacts import SCRATCH, digest_folder, digest_input, read_manifest
 from rarft.core.config import Config, Input, NotInResult
-from rarft.core.errors import InputError
+from rarft.core.errors import InputError, one_line
 from rarft.core.stages import Work, stage
 
 
@@ -243,6 +244,22 @@ def copy_folder(config: CopyFolderConfig, work: Work) -> None:
     (work.path / "copy.txt").write_text((Path(config.folder) / "copy.txt").read_text())
 
 
+def test_a_failure_over_a_damaged_input_is_the_inputs(tmp_path: Path, source: Path) -> None:
+    first = copy(CopyConfig(source=str(source)), tmp_path / "first")
+    (first / "copy.txt").unlink()
+    with pytest.raises(InputError, match=r"first \(folder\): copy\.txt is not as its stage left it.*FileNotFoundError"):
+        copy_folder(CopyFolderConfig(folder=str(first)), tmp_path / "second")
+    assert not list(tmp_path.glob("*second*"))
+
+
+def test_a_full_disk_is_told_in_any_library_words() -> None:
+    for error in (
+        OSError(errno.ENOSPC, "x", "f"),
+        RuntimeError("lance error: No space left on device (os error 28), x"),
+    ):
+        assert one_line(error).startswith("no space left on the disk")
+
+
 def test_a_file_that_no_stage_made_is_not_deleted(tmp_path: Path, source: Path) -> None:
     output = copy(CopyConfig(source=str(source)), tmp_path / "copy")
     (output / "notes.txt").write_text("mine")
@@ -264,6 +281,7 @@ def test_outputs_that_cannot_be_moved_into_place_are_refused_before_any_work(
         ("x" * 300, "cannot be made"),
         ("x" * 240, "cannot be made"),  # what lies beside it has a longer name
         ("a\0b", "cannot be made"),
+        ("a\udcffb", "cannot be made"),  # not UTF-8, so it could not stand in a manifest
         (f"{source}/below", "cannot be made"),
         ("/dev/null", "not a finished stage"),
     ):

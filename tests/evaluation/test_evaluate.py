@@ -237,3 +237,13 @@ def test_kill_9_at_any_moment_loses_finished_chunks_nothing(policy: str, files: 
         subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
     assert kills >= 3
     assert read_rollouts(tmp_path / "killed") == read_rollouts(tmp_path / "whole")
+
+
+def test_k_above_the_samples_and_an_unknown_reward_are_told_before_the_model_is_loaded(
+    files: dict[str, str], tmp_path: Path
+) -> None:
+    for options, message in (({"k": 5}, "k is 5, and problem p. of bench gets 4 samples"), ({"reward": "mth"}, "mth")):
+        config = EvaluateConfig(problems=[str(tmp_path / "bench.jsonl")], model="no-such/model", samples=4, **options)
+        with pytest.raises(InputError, match=message):
+            evaluate(config, tmp_path / "out")
+        assert not list(tmp_path.glob(".out*"))

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rarft.evaluation.rollouts import read_rollouts
 from scipy import stats
 from vllm_models import SMALL, needs_vllm, real_models, tiny_model, vllm_server
 
@@ -23,6 +22,7 @@ from rarft.core.errors import InputError, StageError
 from rarft.models.engines import EngineOptions, open_engine
 from rarft.models.engines.base import Metered, Sampling
 from rarft.records.labels import read_labels
+from rarft.records.rollouts import read_rollouts
 from rarft.relevance.label import LabelConfig, label
 
 pytestmark = needs_vllm

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,47 @@ def test_two_processes_give_the_update_of_one_with_twice_the_batch(tmp_path: Pat
         assert x.get("reward") == y.get("reward") and x.get("eval_accuracy") == y.get("eval_accuracy")
 
 
+def descendants(root: int) -> dict[int, str]:
+    """Ids and command lines of the processes below `root`."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    found, grown = {root}, True
+    while grown:
+        below = {child for child, parent in parents.items() if parent in found}
+        found, grown = found | below, not below <= found
+    told = {}
+    for child in found - {root}:
+        with suppress(OSError):
+            told[child] = (Path("/proc") / str(child) / "cmdline").read_text().replace("\0", " ")
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["while it starts", "while it trains"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_of_a_launch_end_with_rarft(when: str, number: signal.Signals, tmp_path: Path) -> None:
+    launch = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu"
+    options: dict[str, Any] = {"reward": "tests.policy.rewards:Capitals", "steps": 100_000, "launch": launch}
+    process = start(config(tmp_path, micro_batch=8, **options), tmp_path / "out")
+    log = tmp_path / ".out.partial" / "log.jsonl"
+    handles: dict[int, int] = {}
+    try:
+        while True:
+            assert process.poll() is None
+            workers = [child for child, line in descendants(process.pid).items() if "rarft.policy.worker" in line]
+            if len(workers) >= 3 and (when == "while it starts" or log.exists()):  # the launcher's line names it too
+                break
+            time.sleep(0.05)
+        handles = {child: os.pidfd_open(child) for child in descendants(process.pid)}
+    finally:
+        process.send_signal(number)
+        process.wait()
+    for child, handle in handles.items():
+        assert select.select([handle], [], [], 120)[0], f"process {child} goes on"  # readable once it has ended
+
+
 def test_nothing_to_learn_from_is_reported(tmp_path: Path, capsys: Any) -> None:
     train(config(tmp_path, steps=4, constant_reward_steps=2, reward="tests.policy.rewards:Nothing"), tmp_path / "out")
     assert capsys.readouterr().err.count("every group's rewards were equal") == 2
@@ -169,17 +212,19 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
         train(config(tmp_path, algorithm="sft", steps=20, learning_rate=1e30), tmp_path / "out")
 
 
-def test_bad_input_is_told_before_training(tmp_path: Path) -> None:
+def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> None:
     cases = [
         ({"num_generations": 1}, "at least 2 samples"),
         ({"traces": None}, "give the corpus"),
         ({"draw_top": 1, "top_k": 2}, "below top-k"),
         ({"trl": {"epsilom": 0.1}}, "did you mean `epsilon`"),
+        ({"report_to": "trackio"}, "trackio, which is not installed: pip install trackio"),
         ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),
         ({"algorithm": "sft", "traces": str(tmp_path / "data" / "few.jsonl"), "retrieval": False}, "sft needs one"),
         ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace 't1' is not in"),
     ]
     config(tmp_path)
+    monkeypatch.setitem(sys.modules, "trackio", None)  # as if it were not installed
     (tmp_path / "data" / "few.jsonl").write_text(json.dumps({"id": "t0", "problem": "x", "solution": "y"}) + "\n")
     for options, message in cases:
         with pytest.raises(InputError, match=message):

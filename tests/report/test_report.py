@@ -18,6 +18,7 @@ from rarft.evaluation import read_rollouts
 from rarft.report import ReportConfig
 from rarft.report import write_report as report
 from rarft.report.collect import align, headline, load_runs, pooled, retriever_rows, systems_of
+from rarft.report.plots import curves, forest
 from rarft.report.table import headline_table
 
 
@@ -242,3 +243,9 @@ def test_arms_with_different_numbers_of_samples_share_k(run: Path, tmp_path: Pat
     assert [row.k for row in found] == [2, 2]
     assert [row.scores["avg"].n_samples for row in found] == [2, 4]
     assert "avg@2" in headline_table(copy)
+
+
+def test_a_dollar_sign_in_a_name_is_only_a_dollar_sign() -> None:
+    rows = [("costs $x_{ and $\\frac", 1.0, 0.5, 1.5)]
+    assert "costs $x_{ and $\\frac" in forest(rows, xlabel="$", alt="$")
+    assert "a $^ b $" in curves({"a $^ b $": ([1, 2], [1, 2]), "$": ([1], [1])}, xlabel="$", ylabel="$_", alt="")

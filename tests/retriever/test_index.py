@@ -1,6 +1,7 @@
 """Index and search: what is stored is found, changes need no rebuild, and the guard holds."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -179,9 +180,118 @@ def test_goes_on_after_an_interruption(toy: dict[str, str], tmp_path: Path, monk
     assert read_manifest(folder)["results"]["n_traces"] == 36
 
 
-def test_another_retriever_is_refused(built: Path, toy: dict[str, str], tmp_path: Path) -> None:
-    import shutil
+def test_equal_content_has_one_digest_however_it_was_written(
+    toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands on an index is not made again where the index was built twice, in pieces, or elsewhere."""
+    config = IndexConfig(traces=toy["traces"], retriever=toy["model"])
+    first = index(config, tmp_path / "first")
+    lines = Path(toy["traces"]).read_text().splitlines()
+    shuffled = tmp_path / "shuffled.jsonl"
+    shuffled.write_text("\n".join(lines[::-1]))
+    moved = tmp_path / "moved"
+    shutil.copytree(toy["model"], moved)
+    again = index(config.model_copy(update={"traces": str(shuffled), "retriever": str(moved)}), tmp_path / "again")
+    assert read_manifest(again)["digest"] == read_manifest(first)["digest"]
+    wanted = RetrieveConfig(problems=toy["problems"], index=str(first), top_k=2)
+    analogies = retrieve(wanted, tmp_path / "analogies")
+    assert retrieve.status(wanted.model_copy(update={"index": str(again)}), analogies).state == "done"
+    found = [TraceIndex(folder).search(questions_of(toy), 3) for folder in (first, again)]
+    assert found[0] == found[1]
+    other = tmp_path / "other.jsonl"
+    other.write_text("\n".join([*lines[:-1], json.dumps(json.loads(lines[-1]) | {"solution": "take abtwo"})]))
+    changed = index(config.model_copy(update={"traces": str(other)}), tmp_path / "changed")
+    assert read_manifest(changed)["digest"] != read_manifest(first)["digest"]
+    assert TraceIndex(changed).digest() == read_manifest(changed)["digest"]
 
+
+def test_an_index_changed_in_place_is_noticed_and_a_searched_one_is_as_it_was(
+    toy: dict[str, str], tmp_path: Path
+) -> None:
+    config = IndexConfig(traces=toy["traces"], retriever=toy["model"], exact_below=1)
+    folder = index(config, tmp_path / "index")
+    wanted = RetrieveConfig(problems=toy["problems"], index=str(folder))
+    analogies = retrieve(wanted, tmp_path / "analogies")
+    TraceIndex(folder).search_text(["take abtwo"], 1)
+    assert (index.status(config, folder).state, retrieve.status(wanted, analogies).state) == ("done", "done")
+    TraceIndex(folder).remove(["t3"])
+    assert index.status(config, folder).state == "edited"
+    assert retrieve.status(wanted, analogies).state == "changed"
+
+
+def damaged(content: bytes, how: str) -> bytes | None:
+    half = len(content) // 2
+    return {
+        "empty": b"",
+        "half": content[:half],
+        "zeros": content[: half // 2] + bytes(half - half // 2) + content[half:],
+        "noise": np.random.default_rng(0).bytes(len(content)),
+        "gone": None,
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["empty", "half", "zeros", "noise", "gone"])
+def test_a_damaged_index_is_told_in_one_line(how: str, toy: dict[str, str], tmp_path: Path) -> None:
+    """Whatever file of it is damaged: one line, or (where the file is not needed) the right answer."""
+    whole = index(IndexConfig(traces=toy["traces"], retriever=toy["model"], exact_below=1), tmp_path / "whole")
+    questions = questions_of(toy, 2)
+    wanted = TraceIndex(whole).search(questions, 2)
+    told = []
+    for file in sorted(p.relative_to(whole) for p in whole.rglob("*") if p.is_file()):
+        folder = tmp_path / "damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole, folder)
+        content = damaged((folder / file).read_bytes(), how)
+        (folder / file).unlink() if content is None else (folder / file).write_bytes(content)
+        try:
+            found = TraceIndex(folder).search(questions, 2)
+        except InputError as error:
+            assert str(folder) in str(error) and "\n" not in str(error)
+            told.append(file.parts[0])
+        else:
+            assert how == "zeros" or found == wanted
+    assert {"index.json", "traces.lance"} <= set(told)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dim": 64}, {"type": "single-vector"}, {"type": "tree"}, {"part": 7}, {"trace_tokens": "many"}]
+)
+def test_settings_that_do_not_fit_are_told(
+    change: dict[str, object], built: Path, toy: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(built, folder)
+    info = json.loads((folder / "index.json").read_text()) | change
+    (folder / "index.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match="damaged"):
+        TraceIndex(folder)
+
+
+def test_an_index_does_not_choose_what_is_downloaded(
+    built: Path, toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def hub(name: str, *, local_files_only: bool, **rest: object) -> str:
+        asked.append((name, local_files_only))
+        if local_files_only:
+            raise FileNotFoundError("not in the cache")
+        return toy["model"]
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    folder = tmp_path / "index"
+    shutil.copytree(built, folder)
+    info = json.loads((folder / "index.json").read_text())
+    info |= {"retriever": "stranger/model", "digest": "name:stranger/model"}
+    (folder / "index.json").write_text(json.dumps(info))
+    with pytest.raises(InputError, match=r"stranger/model.* --retriever"):
+        TraceIndex(folder)
+    assert asked == [("stranger/model", True)]
+    assert TraceIndex(folder, retriever="stranger/model").search(["abone"], 1)
+    assert asked[-1] == ("stranger/model", False)
+
+
+def test_another_retriever_is_refused(built: Path, toy: dict[str, str], tmp_path: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 

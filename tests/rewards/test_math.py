@@ -141,6 +141,62 @@ def test_involved_but_right(gold, answer):
     assert score(gold, answer) == "correct"
 
 
+LINE = "2x + 4y - 3 = 0"
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("y = -x/2 + 3/4", LINE), (LINE, "y = -x/2 + 3/4"), (LINE, r"y = -\frac{1}{2}x + 0.75"), (LINE, "3 - 4y = 2x"),
+        (r"\frac{x}{4} + \frac{y}{3} = 1", "3x + 4y = 12"), ("x + y + z = 6", "z = 6 - x - y"), ("x + y = 0", "y = -x"),
+        (r"\sqrt{3}x + 3y = 0", r"y = -\frac{x}{\sqrt{3}}"), ("(x-1)^2 + y^2 = 4", "2x^2 - 4x + 2y^2 - 6 = 0"),
+        ("x^2 - y - 4 = 0", "y = (x-2)(x+2)"), ("y = e^x", "2y - 2e^x = 0"), ("xy = 12", r"y = \frac{12}{x}"),
+        (r"y = \frac{12}{x}", "xy - 12 = 0"), ("y(x^2 + 1) = 1", r"y = \frac{1}{x^2 + 1}"), ("ab + bc = 1", "1 - bc = ab"),
+        ("x != 3", r"x \neq 3"), ("x != 3", r"x \ne 3"), (r"x \neq 3", "x != 3"), (r"x \neq 3", r"x \ne 3"),
+        (r"x \ne 3", "x != 3"), (r"x \ne 3", r"x \neq 3"),
+    ],
+)  # fmt: skip
+def test_equations_in_several_unknowns_may_be_scaled_and_rearranged(gold, answer):
+    assert score(gold, answer) == "correct"
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        *((LINE, answer) for answer in [
+            "0 = 0", "x = x", "y = y", "2x + 4y - 3 = 2x + 4y - 3", "2x + 4y = 3 + k", "2y + 4x - 3 = 0", "2a + 4b - 3 = 0",
+            "x(2x + 4y - 3) = 0", "k(2x + 4y - 3) = 0", "0(2x + 4y - 3) = 0", "(2x + 4y - 3)(x^2 + 1) = 0", "x = 1", "z = 0",
+            "|2x + 4y - 3| = 0", r"\sqrt{2x + 4y - 3} = 0", r"\frac{1}{2x + 4y - 3} = 0", "2x + 4y - 3", "y", "0", "3",
+            r"\frac{2x + 4y - 3}{2x + 4y - 3} = 1", r"2x + 4y - 3 \neq 0", r"2x + 4y - 3 \le 0", "2x + 4y - 3 = 0 = 1",
+            "2x + 4y - 3.0000001 = 0", r"2x + 4y - 3 = 0 \text{ or } x = 7", "x = 1, y = 1/4", "(x, y) = (1, 1/4)",
+            r"\infty (2x + 4y - 3) = 0", r"\int_0^1 (2x + 4y - 3) dt = 0", "5 = 5", r"y = -\frac{1}{2}x + \frac{3}{5}",
+        ]),
+        ("x^2 + y^2 = 4", r"y = \sqrt{4 - x^2}"), ("x^2 + y^2 = 0", "x = y = 0"), ("x^2 + y^2 = 0", "x^2 + y^2 = 1"),
+        ("y = x", "y^2 = x^2"), ("y = x^2", r"x = \sqrt{y}"), ("x = 5", "2x = 10"),
+        ("x = 5", "x = y"), ("xy = 1", "x = 1"), ("f(x) = 2x + y", "f(x) = 2x"), (r"x \neq 3", "x = 3"), (r"x \neq 3", "3"),
+        (r"x \neq 3", "x != 4"), ("x != 3", "x"), ("n! = 120", "n != 120"),
+    ],
+)  # fmt: skip
+def test_but_no_other_equation_is_right(gold, answer):
+    assert score(gold, answer) == "wrong"
+
+
+def test_an_equation_of_the_question_is_no_answer_to_it():
+    question = "Write $2x + 4y - 3 = 0$ in slope-intercept form."
+    assert score("y = -x/2 + 3/4", LINE, question) == "wrong"
+    assert score(LINE, "y = -x/2 + 3/4", "Write $y = -x/2 + 3/4$ in standard form.") == "wrong"
+    assert score("y = -x/2 + 3/4", "4y = 3 - 2x", question) == "correct"
+
+
+def test_an_equation_whose_denominator_is_0_at_a_solution_has_others():
+    for gold, answer, same in ((r"xy = 1", r"y = \frac{1}{x}", True), ("y = 2x", r"\frac{y}{x} = 2", False)):
+        assert math_guard.same_equation(parse(gold), parse(answer)) is same
+
+
+def test_an_equation_that_is_much_to_expand_is_refused_quickly():
+    assert score("x + y + z = 1", "(x + y + z)^{600} = 1") in ("wrong", "timeout")
+
+
 def test_the_last_of_thousands_of_boxes_counts():
     assert verify(["408"], ["\\boxed{1}" * 5000 + "\\boxed{408}"])[0].reason == "correct"
 
@@ -226,4 +282,7 @@ def test_helpers():
     assert plain_number("12,34") is None and plain_number("0.1234567") is None and plain_number("٥") is None
     assert plain_number("9" * 10_000) is None
     assert choice(r"\textbf{(C)}\ 12") == "C" and choice("C or D") is None and choice("Cat") is None
+    assert (
+        clean("5" + "\\!" * 3 + " \\ .") == "5" and clean("5" + "\\ " * 40_000) == "5" and clean(r"5\\\\") == r"5\\\\"
+    )
     assert clean(" $ 1{,}000\\, $ ") == "1000" and clean("\\(x\\).") == "\\(x\\)" and clean("\\(x\\)") == "x"

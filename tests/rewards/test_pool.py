@@ -16,6 +16,7 @@ from rarft.rewards.pool import Pool, default_workers, shared_pool
 
 ODD = "odd_rewards:Odd"
 HERE = Path(__file__).parent
+ROOT = os.path.dirname(rarft.__path__[0])
 
 
 def odd(*answers, timeout=10.0, name=ODD, gold="x"):
@@ -37,7 +38,7 @@ def gone(pids, seconds):
 
 
 def script(text, **environment):
-    env = dict(os.environ, PYTHONPATH=str(HERE), **environment)
+    env = dict(os.environ, PYTHONPATH=f"{HERE}{os.pathsep}{ROOT}", **environment)
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(text)], stdout=subprocess.PIPE, text=True, env=env, cwd="/"
     )
@@ -327,8 +328,8 @@ def in_a_folder(folder, names, code):
     """Standard output of `code`, run in `folder`, where a module of each name says that it ran."""
     for name in names:
         (folder / f"{name}.py").write_text("open('ran', 'a').write(__name__ + ' ')\n")
-    environment = dict(os.environ, PYTHONPATH=os.path.dirname(rarft.__path__[0]), PYTHONSAFEPATH="1")
-    command = [sys.executable, "-c", f"import os, sys; from rarft.rewards import verify, pool; {code}"]
+    environment = dict(os.environ, PYTHONPATH=ROOT)
+    command = [sys.executable, "-P", "-c", f"import os, sys; from rarft.rewards import verify, pool; {code}"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return done.stdout

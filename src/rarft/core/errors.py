@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 
 class InputError(Exception):
@@ -17,8 +18,9 @@ def one_line(error: BaseException) -> str:
     """What to tell of an error that nobody foresaw: its kind and its first line."""
     if isinstance(error, MemoryError):
         return "out of memory; use smaller batches or a smaller model"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"no space left on the disk{f' ({error.filename})' if error.filename else ''}; make room and run again"
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):  # in Rust's words too
+        where = getattr(error, "filename", None)
+        return f"no space left on the disk{f' ({where})' if where else ''}; make room and run again"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         return "out of GPU memory; lower the batch sizes, or use more GPUs"
     text = " ".join(str(error).split())

@@ -26,7 +26,7 @@ def open_output(path: str | Path) -> Iterator[TextIO]:
     aside = None
     try:
         target = Path(os.path.realpath(path))
-        if target.is_file() or not os.path.exists(path):
+        if target.is_file() or not (target.exists() or os.path.exists(path)):
             aside = target.with_name(f".rarft-{secrets.token_hex(4)}.tmp")
         file = open(aside or path, "w", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:

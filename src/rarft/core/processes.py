@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 PR_SET_PDEATHSIG = 1
+STARTED_BY = "RARFT_STARTED_BY"
+"""Variable with the id of the rarft process that a launcher's processes work for."""
 
 
 def die_with_parent(parent: int | None = None) -> None:

@@ -45,7 +45,7 @@ from rarft.core.artifacts import (
     write_json,
 )
 from rarft.core.config import Config, shown
-from rarft.core.errors import InputError
+from rarft.core.errors import InputError, StageError, one_line
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 
@@ -190,6 +190,11 @@ class Stage(Generic[C]):
         _reset_peak_memory()
         try:
             self.function(config, work)
+        except (InputError, StageError):
+            raise
+        except Exception as error:
+            _blame_damaged_input(config, error)
+            raise
         finally:
             work.ledger.wall_seconds = before + time.monotonic() - started
             state["wall_seconds"] = work.ledger.wall_seconds
@@ -240,6 +245,18 @@ def find_stages() -> dict[str, Stage[Any]]:
     return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
 
+def _blame_damaged_input(config: Config, error: Exception) -> None:
+    """Raise InputError if an input is a stage's folder whose files are not as that stage left them."""
+    for name, value in config.input_paths():
+        if (Path(value) / MANIFEST).is_file():
+            changed = changed_files(Path(value), read_manifest(value).get("files", {}))
+            if changed:
+                raise InputError(
+                    f"{value} ({name}): {changed[0]} is not as its stage left it, and cannot be used "
+                    f"({one_line(error)}); make the folder again"
+                ) from error
+
+
 # The output and what lies beside it
 
 
@@ -247,6 +264,7 @@ def _real(output: str | Path) -> Path:
     """The output's path behind links. Raises InputError for one that no folder can have."""
     try:
         path = Path(os.path.realpath(output))
+        str(path).encode()  # it will stand in manifests
         (path / MANIFEST).is_file()
         with suppress(FileNotFoundError):
             os.stat(f"{path.parent / f'.{path.name}.partial'}{'x' * 20}")

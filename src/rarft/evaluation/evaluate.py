@@ -127,6 +127,7 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
         for problem in problems
         for context, samples in prompts_of(problem, ranked, config)
     ]
+    _check_k(config.k, plan)
     rollouts = _roll_out(config, plan, work)
     write_rollouts(work.path / ROLLOUTS, rollouts)
     found = scores(rollouts, k=config.k, seed=config.seed)
@@ -190,6 +191,19 @@ def prompts_of(
     share, rest = divmod(config.samples, len(alone))
     dealt = [(context, share + (rank < rest)) for rank, context in enumerate(alone)]
     return [(context, count) for context, count in dealt if count]
+
+
+def _check_k(k: int | None, plan: Sequence[Prompt]) -> None:
+    """Raise InputError, before anything is sampled, where a problem gets fewer than k samples."""
+    counts: dict[tuple[str, str], int] = {}
+    for name, problem, _, samples in plan:
+        counts[name, problem.id] = counts.get((name, problem.id), 0) + samples
+    fewest = min(counts, key=lambda key: counts[key])
+    if k is not None and k > counts[fewest]:
+        raise InputError(
+            f"k is {k}, and problem {fewest[1]} of {fewest[0]} gets {counts[fewest]} samples; lower --k or raise "
+            "--samples"
+        )
 
 
 def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> list[Rollout]:

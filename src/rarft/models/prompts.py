@@ -57,23 +57,27 @@ def prompt_text(
     tokenizer: "PreTrainedTokenizerBase", question: str, traces: Sequence[Trace], config: PromptConfig
 ) -> str:
     """The prompt as text, as `render_prompt` tokenizes it."""
-    ordered = list(traces) if config.order == "best-first" else list(traces)[::-1]
-    solutions = [
-        cut_at_step(tokenizer, with_answer(trace.solution, trace.answer), config.max_trace_tokens) for trace in ordered
-    ]
-    instruction = config.instruction.strip()
     if not uses_chat(tokenizer, config):
-        parts = [instruction] if instruction else []
-        parts += [
-            f"Problem: {trace.problem.strip()}\nSolution: {solution}"
-            for trace, solution in zip(ordered, solutions, strict=True)
-        ]
-        return "\n\n".join([*parts, f"Problem: {question.strip()}\nSolution:"])
-    if traces:
-        parts = ["Here is a solved problem." if len(ordered) == 1 else "Here are solved problems."]
-        for i, (trace, solution) in enumerate(zip(ordered, solutions, strict=True), start=1):
-            number = "" if len(ordered) == 1 else f" {i}"
-            parts.append(f"Example problem{number}:\n{trace.problem.strip()}\n\nExample solution{number}:\n{solution}")
+        return _plain(_demonstrations(tokenizer, traces, config), question, config.instruction.strip())
+    messages = prompt_messages(tokenizer, question, traces, config)
+    return str(
+        tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **config.chat_template_kwargs
+        )
+    )
+
+
+def prompt_messages(
+    tokenizer: "PreTrainedTokenizerBase", question: str, traces: Sequence[Trace], config: PromptConfig
+) -> list[dict[str, str]]:
+    """The prompt as messages of `role` and `content`, before the tokenizer's chat template."""
+    instruction = config.instruction.strip()
+    demonstrations = _demonstrations(tokenizer, traces, config)
+    if demonstrations:
+        parts = ["Here is a solved problem." if len(demonstrations) == 1 else "Here are solved problems."]
+        for i, (problem, solution) in enumerate(demonstrations, start=1):
+            number = "" if len(demonstrations) == 1 else f" {i}"
+            parts.append(f"Example problem{number}:\n{problem}\n\nExample solution{number}:\n{solution}")
         parts.append("Now solve this problem. Use the reasoning above where it carries over.")
         parts.append(question.strip())
     else:
@@ -82,11 +86,27 @@ def prompt_text(
         parts.append(instruction)
     messages = [{"role": "system", "content": config.system}] if config.system else []
     messages.append({"role": "user", "content": "\n\n".join(parts)})
-    return str(
-        tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, **config.chat_template_kwargs
+    return messages
+
+
+def _plain(demonstrations: Sequence[tuple[str, str]], question: str, instruction: str) -> str:
+    parts = [instruction] if instruction else []
+    parts += [f"Problem: {problem}\nSolution: {solution}" for problem, solution in demonstrations]
+    return "\n\n".join([*parts, f"Problem: {question.strip()}\nSolution:"])
+
+
+def _demonstrations(
+    tokenizer: "PreTrainedTokenizerBase", traces: Sequence[Trace], config: PromptConfig
+) -> list[tuple[str, str]]:
+    """Problem and solution of each demonstration, in the order in which they stand in the prompt."""
+    ordered = list(traces) if config.order == "best-first" else list(traces)[::-1]
+    return [
+        (
+            trace.problem.strip(),
+            cut_at_step(tokenizer, with_answer(trace.solution, trace.answer), config.max_trace_tokens),
         )
-    )
+        for trace in ordered
+    ]
 
 
 def uses_chat(tokenizer: "PreTrainedTokenizerBase", config: PromptConfig) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -158,6 +159,8 @@ def check(config: TrainConfig) -> None:
         raise InputError("analogies name traces: give the corpus they come from with --traces")
     if config.draw_top and config.draw_top < config.top_k:
         raise InputError(f"draw-top is {config.draw_top}, below top-k {config.top_k}; raise it or set it to 0")
+    if config.report_to != "none" and find_spec(config.report_to) is None:
+        raise InputError(f"report-to is {config.report_to}, which is not installed: pip install {config.report_to}")
     if config.trl:
         known = _trl_options(config.algorithm)
         for key in config.trl:

@@ -8,13 +8,14 @@ losses are TRL's (GRPO, DAPO, RLOO; SFT for warm-up and baseline). Left out: DAP
 """
 
 import json
+import os
 import shlex
 import sys
 
 from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError, StageError
 from rarft.core.estimate import Estimate, Known, times
-from rarft.core.processes import ended, start_child
+from rarft.core.processes import STARTED_BY, ended, start_child
 from rarft.core.stages import Work, stage
 from rarft.policy.config import TrainConfig, check
 
@@ -57,7 +58,9 @@ def _launch(config: TrainConfig, work: Work) -> None:
     write_json(job, config.model_copy(update={"launch": ""}).model_dump(mode="json"))
     failed.unlink(missing_ok=True)
     command = [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(config.launch)]
-    child = start_child([*command, "-m", "rarft.policy.worker", str(job)], lock=work.lock)
+    child = start_child(
+        [*command, "-m", "rarft.policy.worker", str(job)], lock=work.lock, env={STARTED_BY: str(os.getpid())}
+    )
     try:
         code = child.wait()
     except BaseException:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError, StageError
-from rarft.core.processes import die_with_parent
+from rarft.core.processes import STARTED_BY, die_with_parent
 from rarft.core.stages import Work
 from rarft.policy.config import TrainConfig
 from rarft.policy.trl.training import train_policy
@@ -22,6 +22,10 @@ from rarft.policy.trl.training import train_policy
 def main(job: str) -> None:
     """Train as the job says; the first process writes what came of it."""
     die_with_parent()
+    try:
+        os.kill(int(os.environ[STARTED_BY]), 0)  # it may have been killed while this process was still importing
+    except ProcessLookupError:
+        os._exit(1)
     scratch = Path(job).resolve().parent
     work = Work(scratch.parent)
     try:

@@ -28,8 +28,10 @@ def colour(number: int) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams["text.parse_math"] = False  # a `$` in the name of an arm or a reward is only a `$`
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     for side in ("top", "right"):

@@ -126,7 +126,7 @@ class TraceIndex:
         """Whatever the libraries raise while they read is the folder's fault."""
         try:
             yield
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
             raise InputError(f"{self.folder}: this index is damaged ({reason}); build it again") from None
 

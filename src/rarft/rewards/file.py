@@ -43,7 +43,7 @@ def verify_file(path: str, output: str | None, reward: str = "math", timeout: fl
     if output is None and sys.stdout is not None:
         _write(scored, sys.stdout)
     else:
-        with open_output(output or os.devnull) as file:  # standard output is closed: print nothing, as `print` does
+        with open_output(os.devnull if output is None else output) as file:  # standard output may be closed
             _write(scored, file)
 
 

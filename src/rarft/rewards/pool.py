@@ -6,10 +6,10 @@ process that overruns dies and is replaced; the other threads never notice. Noth
 scored once. Processes are started as `python -c` and not forked, so the caller may hold threads, CUDA contexts, an
 event loop, or no `__main__` guard; they end when their pipe closes, even if the caller was killed. After a fork the
 child builds its own pool. What a worker says is read as one short line of JSON, so that a worker that an answer took
-over can forge a reward and no more. POSIX only. Used through rarft.rewards.verify.
+over can forge rewards and no more. POSIX only. Used through rarft.rewards.verify.
 
 Why not a library: pebble unpickles what a worker returns, cannot be used in a daemonic process or without a `__main__`
-guard, never answers once all its workers are stopped, and leaves them running when the caller is killed; loky has no
+guard, never answers once all its workers are stopped, and leaves them at work when the caller is killed; loky has no
 time limit, and one dead worker fails everything in flight.
 """
 
@@ -25,7 +25,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
-from typing import Any
+from typing import IO, Any
 
 import rarft
 
@@ -83,22 +83,23 @@ class Worker:
             start_new_session=True,
             bufsize=0,
         )
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.to_worker, self.from_worker = self.process.stdin.fileno(), self.process.stdout.fileno()
-        os.set_blocking(self.to_worker, False)  # a stopped process does not read
+        assert self.process.stdin is not None
+        os.set_blocking(self.process.stdin.fileno(), False)  # a stopped process does not read
 
     def ask(self, request: dict[str, Any], limit: float) -> dict[str, Any]:
         """Send a request and return the reply; WorkerDied if the process ends, or gives none within `limit` s."""
+        to_worker, from_worker = self.process.stdin, self.process.stdout
+        assert to_worker is not None and from_worker is not None
         deadline = time.monotonic() + limit
         data = memoryview(json.dumps(request, default=str).encode() + b"\n")
         try:
             while data:
-                self._wait(self.to_worker, select.POLLOUT, deadline)
-                data = data[os.write(self.to_worker, data) :]
+                self._wait(to_worker, select.POLLOUT, deadline)
+                data = data[to_worker.write(data) or 0 :]
             line = b""
             while not line.endswith(b"\n"):
-                self._wait(self.from_worker, select.POLLIN, deadline)
-                chunk = os.read(self.from_worker, REPLY_LIMIT)
+                self._wait(from_worker, select.POLLIN, deadline)
+                chunk = from_worker.read(REPLY_LIMIT)
                 line += chunk
                 if not chunk or len(line) > REPLY_LIMIT:
                     raise ValueError("no reply")
@@ -106,7 +107,7 @@ class Worker:
         except (OSError, ValueError, RecursionError) as error:  # a broken pipe, one closed by Pool.close, or noise
             raise WorkerDied(self.end(patience=2.0)) from error
 
-    def _wait(self, pipe: int, event: int, deadline: float) -> None:
+    def _wait(self, pipe: IO[bytes], event: int, deadline: float) -> None:
         poll = select.poll()
         poll.register(pipe, event)
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):

@@ -34,7 +34,8 @@ def verify(
 
     Safe from any thread, in a forked or spawned process, and in several processes at once; in async code use
     `averify`, which does not block the event loop. No completion makes it raise. Raises ValueError if the lengths
-    differ or the name is unknown, RuntimeError if worker processes cannot be started.
+    differ or the name is unknown, InputError if its class cannot be imported, RuntimeError if worker processes cannot
+    be started.
     """
     if len(golds) != len(completions) or (extras is not None and len(extras) != len(golds)):
         raise ValueError(f"{len(golds)} gold answers, {len(completions)} completions: give one of each")

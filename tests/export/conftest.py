@@ -1,0 +1,6 @@
+"""The corpus of hostile answers lies with the benchmarks."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
