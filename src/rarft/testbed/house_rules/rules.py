@@ -1,8 +1,8 @@
 """The rules: so many coins for each, and so many on top.
 
-All rules have this form, because any example raises the likelihood of a solution of its own form. With several forms (the
-first ones free, some off) an example of the same form gained 1.6 nats a token and another one 0.9, whatever its numbers
-were; with one form, what is left to gain is the rule itself.
+All rules have this form, because any example raises the likelihood of a solution of its own form. With several forms
+(the first ones free, some off) an example of the same form gained 1.6 nats a token and another one 0.9, whatever its
+numbers were; with one form, what is left to gain is the rule itself.
 """
 
 import itertools
