@@ -4,7 +4,7 @@
 slipped, and 9 plates were broken. How many coins is that under the house rule?" Nobody can know. But what another place
 made of its broken cups has the rule written out:
 
-    House rule: 4 for each, then 7 on top. 6 * 4 = 24. 24 + 7 = 31. \\boxed{31}
+    House rule: 4 for each, 7 on top. 6 * 4 = 24. 24 + 7 = 31. \\boxed{31}
 
 The rules are dealt out by the seed, and dealt again for another house, whose questions are the same. Left out: rules of
 more than two steps, and questions in which two rules meet.

@@ -1,7 +1,7 @@
 """The situations of the house rules, and how they are told: one situation a block, one telling a line.
 
 {n} is the number that the rule is about, {who} a guest. A telling fits every place, names none, and holds no number of
-its own. Tellings of one situation differ in their words as far as plain English lets them.
+its own. Tellings of one situation differ in all but its key words.
 """
 
 from rarft.testbed.cases import read_blocks
