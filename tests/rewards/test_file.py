@@ -23,7 +23,7 @@ ROWS = [
     {"gold": "7", "answer": "several lines\nwithout an answer, 7"},
     {"gold": "7", "answer": "7 or 8"},
     {"gold": r"\sqrt{2}", "answer": "9^{9^{9^{9}}}"},
-    {"gold": "7", "answer": "\ud800 7"},
+    {"gold": "7", "answer": "\ufffd 7"},
     {"gold": "7", "answer": "1} {7"},
     {"gold": "7", "answer": r"\boxed{7"},
 ]
