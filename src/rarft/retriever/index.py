@@ -8,6 +8,7 @@ an index and encodes only what is new. A build goes on where it was killed. What
 
 import shutil
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -74,11 +75,13 @@ def index(config: IndexConfig, work: Work) -> None:
         dim=len(encoder.encode_problems(["x"])[0][0]) if encoder else 0,
         exact_below=config.exact_below,
     )
-    (work.scratch / "encoding").touch()  # what is encoded is worth going on from
+    traces = iter_records(Trace, config.traces)
+    first = next(traces)  # a file that cannot be read shows before anything is written
     if config.update is not None and not (work.path / INFO).is_file():
         _copy(Path(config.update), work.path, info)
+    (work.scratch / "encoding").touch()  # what is encoded is worth going on from
     found = TraceIndex.create(work.path, info, encoder=encoder, batch_size=config.batch_size)
-    added, removed = found.sync(iter_records(Trace, config.traces))
+    added, removed = found.sync(chain([first], traces))
     found.finish()
     work.digest = found.digest()
     work.results |= {
