@@ -159,3 +159,8 @@ def test_refusals() -> None:
         stats.bootstrap([{}])
     with pytest.raises(ValueError, match="same benchmarks"):
         stats.bootstrap([{"a": {"x": 1.0}}, {"b": {"x": 1.0}}])
+
+
+def test_a_huge_exponent_is_a_vote_like_any_other() -> None:
+    assert metrics.normal_answer("1e999999999") == "1e999999999"
+    assert metrics.normal_answer("1e3") == metrics.normal_answer("1,000")

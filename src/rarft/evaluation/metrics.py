@@ -8,6 +8,7 @@ tables), with the intervals of `rarft.stats`.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
@@ -39,6 +40,8 @@ def normal_answer(answer: str | None) -> str | None:
     text = "".join(text.split()).rstrip(".")
     if not text:
         return None
+    if len(text) > 100 or re.search(r"[eE][-+]?\d{3}", text):  # 1e999999999 as a fraction would take hours
+        return text
     try:
         return str(Fraction(text.replace(",", "")))
     except (ValueError, ZeroDivisionError):
