@@ -5,10 +5,10 @@ surface likeness into the labels. BM25, an embedding model, and an existing retr
 weight. The problem's own trace, and one of a near-identical problem (`records/same_problem.py`), which retrieval would
 block, is never a candidate. Pairs are made lazily, in an order that depends on seed and inputs alone.
 
-Uniform candidates come out of a share of the corpus: chance parts the traces of a kind into shares of twice a problem's
-budget, and deals each problem one. A trace is as likely as before to be a problem's candidate, and problems of one share,
-which follow each other, have most candidates in common: an engine runs a trace once for all of them, and a retriever's
-batch holds more pairs that were judged.
+Uniform candidates come out of a share of the corpus: chance parts the traces of a kind into shares of twice a
+problem's budget, and deals each problem one. A trace is as likely as any other to be a problem's candidate, and
+problems of one share, which follow each other, have many candidates in common: an engine runs a trace once for all of
+them, and a retriever's batch holds more pairs that were judged.
 """
 
 import random

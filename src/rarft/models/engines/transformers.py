@@ -28,6 +28,7 @@ class TransformersEngine:
     """
 
     calls_at_once = 1
+    scores_ends = True
 
     def __init__(
         self,
@@ -65,9 +66,15 @@ class TransformersEngine:
             autocast=self.autocast,
         )
 
-    def score(self, prompts: Sequence[TokenIds], completions: Sequence[Sequence[TokenIds]]) -> list[list[np.ndarray]]:
-        """As `Engine.score`."""
-        found = score(self.model, prompts, completions, batch_tokens=self.options.batch_tokens, autocast=self.autocast)
+    def score(
+        self,
+        prompts: Sequence[TokenIds],
+        completions: Sequence[Sequence[TokenIds]],
+        wanted: Sequence[Sequence[int]] | None = None,
+    ) -> list[list[np.ndarray]]:
+        """As `Engine.score`; with `wanted`, of so many tokens at the end of each completion only."""
+        batch_tokens, autocast = self.options.batch_tokens, self.autocast
+        found = score(self.model, prompts, completions, wanted=wanted, batch_tokens=batch_tokens, autocast=autocast)
         return [[row.numpy() for row in rows] for rows in found]
 
     def close(self) -> None:

@@ -200,6 +200,7 @@ def mean_logps(engine: Metered, rows: Sequence[Row]) -> list[list[float]]:
     prompts: list[list[int]] = []
     completions: list[list[list[int]]] = []
     of: list[list[int]] = []
+    wanted: list[list[int]] = []
     for trace, group in places.items():
         shared = _shared([rows[i].prompt for i in group]) if trace is not None else 0
         saved = shared * (len(group) - 1)
@@ -208,15 +209,17 @@ def mean_logps(engine: Metered, rows: Sequence[Row]) -> list[list[float]]:
             prompts.append(rows[group[0]].prompt[:shared])
             completions.append([rows[i].prompt[shared:] + text for i in group for text in rows[i].texts])
             of.append(group)
+            wanted.append([len(text) for i in group for text in rows[i].texts])
         else:
             prompts += [rows[i].prompt for i in group]
             completions += [rows[i].texts for i in group]
             of += [[i] for i in group]
+            wanted += [list(map(len, rows[i].texts)) for i in group]
     found: list[list[float]] = [[] for _ in rows]
-    for group, logps in zip(of, engine.score(prompts, completions), strict=True):
+    for group, logps in zip(of, engine.score(prompts, completions, wanted), strict=True):
         values = iter(logps)
         for i in group:
-            found[i] = [float(next(values)[-len(text) :].mean()) for text in rows[i].texts]
+            found[i] = [float(next(values).mean()) for _ in rows[i].texts]
     return found
 
 
@@ -235,9 +238,7 @@ def _choose_threshold(
         return config.threshold, {}
     truth = {(row.problem_id, row.trace_id): row.relevant for row in read_labels(setting.calibrate_on)}
     known = [
-        (value, truth[problem.id, trace.id])
-        for (problem, trace), value in scored
-        if (problem.id, trace.id) in truth
+        (value, truth[problem.id, trace.id]) for (problem, trace), value in scored if (problem.id, trace.id) in truth
     ]
     return calibrated_threshold(known, setting.calibrate_on, setting.seed)
 
