@@ -167,9 +167,9 @@ def test_problems_that_share_traces_in_one_call_get_the_same_gains(
     seen: list[int] = []
     score = transformers.TransformersEngine.score
 
-    def count(self: Any, prompts: Any, completions: Any) -> Any:
+    def count(self: Any, prompts: Any, completions: Any, *wanted: Any) -> Any:
         seen.append(sum(map(len, prompts)) + sum(len(row) for of in completions for row in of))
-        return score(self, prompts, completions)
+        return score(self, prompts, completions, *wanted)
 
     monkeypatch.setattr(transformers.TransformersEngine, "score", count)
     together = rows(label(config, tmp_path / "together"))

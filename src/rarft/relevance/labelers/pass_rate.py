@@ -147,7 +147,8 @@ def _label(pair: Pair, right: int, others: int, n_others: int, base: int, config
     low, high = newcombe(right, n, base, n_base)
     rationale = (
         f"{right}/{n} right with, {others}/{n * n_others} with the other candidates, {base}/{n_base} without; "
-        f"over none {right / n - base / n_base:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; helps with probability {better:.3f}"
+        f"over none {right / n - base / n_base:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; helps with probability "
+        f"{better:.3f}"
     )
     score = right / n - against / n_against
     return Label(pair.problem.id, pair.trace.id, better >= config.confidence, score, "pass-rate", rationale)
