@@ -135,8 +135,8 @@ def _lengths(rows: Sequence[Row], facts: dict[str, Any]) -> list[str]:
     cut = sum(row["truncated"] for row in rows) / max(1, len(lengths))
     longest, limit = max(row["longest_prompt"] for row in rows), facts["context_length"]
     line = (
-        f"the median answer has {np.median(lengths):.0f} tokens, and 95 % have {np.quantile(lengths, 0.95):.0f} or less; "
-        f"{cut:.0%} were cut at {facts['max_new_tokens']}; the longest prompt has {longest}"
+        f"answers have {np.median(lengths):.0f} tokens in the median, 95 % of them {np.quantile(lengths, 0.95):.0f} or "
+        f"less; {cut:.0%} were cut at {facts['max_new_tokens']}; the longest prompt has {longest}"
         + (f", of {limit} that the model takes" if limit else "")
     )
     return [line + ("; raise --max-new-tokens" if cut > LEARNABLE else "")]

@@ -208,9 +208,8 @@ class Monitor(TrainerCallback):
     def _gather_rollouts(self, processes: int) -> None:
         """Write rollouts.parquet from what each process kept, step by step."""
         with ExitStack() as stack:
-            files = [open(rollouts_file(self.scratch, process), encoding="utf-8") for process in range(processes)]
-            for file in files:
-                stack.enter_context(file)
+            paths = [rollouts_file(self.scratch, process) for process in range(processes)]
+            files = [stack.enter_context(path.open(encoding="utf-8")) for path in paths]
             rows = heapq.merge(*(map(json.loads, file) for file in files), key=lambda row: row["step"])
             made = (Rollout("problems", context=0, **row) for row in rows)
             write_rollouts(self.folder / ROLLOUTS, made, training=True)
