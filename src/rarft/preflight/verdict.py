@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rarft.stats import bootstrap_statistic
+from rarft.stats import bootstrap
 
 LEARNABLE, WEAK, EASY = 0.1, 0.05, 0.95
 TITLES = {
@@ -68,9 +68,8 @@ def table_of(rows: Sequence[Row], seed: int) -> dict[str, Any]:
 
 
 def _interval(values: np.ndarray, seed: int) -> dict[str, float]:
-    groups = [np.array([i]) for i in range(len(values))]
-    low, high = bootstrap_statistic(lambda at: float(values[at].mean()), groups, seed=seed) or (0.0, 0.0)
-    return {"value": float(values.mean()), "low": low, "high": high}
+    found = bootstrap([{"sample": {str(i): float(value) for i, value in enumerate(values)}}], seed=seed)
+    return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def _verdict(tables: dict[str, dict[str, Any]], template: str) -> tuple[str, list[str]]:
