@@ -119,12 +119,12 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
                     problem = problems[i]
                     if (template, problem.id) in done:
                         continue
-                    alike = {name: traces[rows[i]] for name, rows in ranked.items() if rows[i] is not None}
+                    alike = {name: trace for name, best in ranked.items() if (trace := best[i]) is not None}
                     row = policy.measure(template, problem, traces, alike, solutions.get(problem.id))
                     done[template, problem.id] = row
                     kept.append(row)
                     progress.advance()
-            found = {t: [done[t, problem.id] for problem in problems] for t in policy.templates}
+            found = {str(t): [done[t, problem.id] for problem in problems] for t in policy.templates}
             facts = {"context_length": policy.engine.context_length, "max_new_tokens": config.max_new_tokens}
     for row in done.values():
         work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"], calls=1)
@@ -154,8 +154,8 @@ def _solutions(problems: Sequence[Problem], config: PreflightConfig) -> dict[str
 
 def _look_alikes(
     problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig
-) -> dict[str, list[int | None]]:
-    """For BM25 and for the untuned encoder the place of each problem's best trace that the leak guard lets through."""
+) -> dict[str, list[Trace | None]]:
+    """For BM25 and for the untuned encoder each problem's best trace that the leak guard lets through."""
     from rarft.retriever.encoder import load_encoder
     from rarft.retriever.maxsim import scores
 
@@ -166,13 +166,14 @@ def _look_alikes(
         "untuned": scores(encoder.encode_problems(questions), encoder.encode_traces(traces)),
     }
     return {
-        name: [_first(problem, traces, np.argsort(-row)) for problem, row in zip(problems, table, strict=True)]
+        name: [_first(problem, traces, row) for problem, row in zip(problems, table, strict=True)]
         for name, table in tables.items()
     }
 
 
-def _first(problem: Problem, traces: Sequence[Trace], order: Sequence[int]) -> int | None:
-    return next((int(i) for i in order if _may_stand(problem, traces[i])), None)
+def _first(problem: Problem, traces: Sequence[Trace], scores: np.ndarray) -> Trace | None:
+    ranked = (traces[int(i)] for i in np.argsort(-scores, kind="stable"))
+    return next((trace for trace in ranked if _may_stand(problem, trace)), None)
 
 
 def _may_stand(problem: Problem, trace: Trace) -> bool:
