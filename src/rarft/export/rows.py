@@ -139,7 +139,7 @@ def _added_head(tokenizer: Any) -> str:
 
 
 def special_tokens(tokenizer: Any) -> list[str]:
-    """The tokens that decoding drops from a completion, longest first: all that are marked so, not the named ones alone."""
+    """The tokens that decoding drops from a completion, longest first: all marked so, not the named alone."""
     marked = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     return sorted(marked | set(tokenizer.all_special_tokens), key=lambda token: (-len(token), token))
 

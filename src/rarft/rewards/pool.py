@@ -247,7 +247,7 @@ def default_workers() -> int:
     """
     wanted = os.environ.get("RARFT_REWARD_WORKERS", "").strip()
     if wanted:
-        if not (wanted.isascii() and wanted.isdigit() and 0 < int(wanted[:6]) and len(wanted) < 6):
+        if not (wanted.isascii() and wanted.isdigit() and int(wanted[:6]) > 0 and len(wanted) < 6):
             raise InputError(f"RARFT_REWARD_WORKERS is {wanted[:40]!r}; give the number of processes, 1 or more")
         return int(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

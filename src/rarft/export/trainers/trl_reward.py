@@ -33,5 +33,7 @@ def reward(
             share = sum(verdict.reason == reason for verdict in verdicts) / len(verdicts)
             log_metric(f"reason/{reason}", share)
     elif unscored := [verdict.reason for verdict in verdicts if verdict.reason in ("timeout", "error")]:
-        logging.getLogger("rarft").warning("reward: no verdict on %d of %d answers: %s", len(unscored), len(texts), unscored)
+        logging.getLogger("rarft").warning(
+            "reward: no verdict on %d of %d answers: %s", len(unscored), len(texts), unscored
+        )
     return [verdict.reward for verdict in verdicts]

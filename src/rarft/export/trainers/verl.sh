@@ -1,5 +1,5 @@
 # verl scores in 8 processes, each of which would start as many verifiers as the machine has cores.
-workers=${RARFT_REWARD_WORKERS:-$((($(nproc) + 7) / 8))}
+workers=${RARFT_REWARD_WORKERS:-$((($(getconf _NPROCESSORS_ONLN) + 7) / 8))}
 options=()
 [ "$SHUFFLE" = true ] || options+=(data.shuffle=False)
 [ "$PLAIN" = false ] || options+=(actor_rollout_ref.model.tokenizer_path="$HERE/tokenizer")
