@@ -247,7 +247,7 @@ def trl_trains(model: str, python: Path, output: Path) -> str:
     out = write_export(config, output / "exports" / "trl-trains", overwrite=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"PATH": f"{python.parent}:{os.environ['PATH']}", "GPUS": "1", "HF_HUB_OFFLINE": "1"}
-    for name, more in (("full", []), ("lora", ["--use_peft", "true", "--lora_r", "8", "--learning_rate", "1e-4"])):
+    for name, more in (("full", []), ("lora", ["--use_peft", "true", "--lora_r", "8"])):
         run = output / f"trl-{name}"
         shutil.rmtree(run, ignore_errors=True)
         command = ["bash", str(out / "run.sh"), "--max_steps", "3", "--use_cpu", "true", "--bf16", "false",

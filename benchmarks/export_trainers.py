@@ -578,8 +578,8 @@ def trl_inputs(export: Export, completions: Completions) -> tuple[list[Any], lis
 
 def trl_reward(export: Export, completions: Completions) -> str:
     """By the trainer's own `_calculate_rewards`; its log has the share of each reason."""
-    trainer = trl_trainer(export)
     inputs, prompts, texts = trl_inputs(export, completions)
+    trainer = trl_trainer(export)  # afterwards: parsing arguments anew would reset its devices
     found = trainer._calculate_rewards(inputs, prompts, texts, completions.ids)
     logged = trainer._pending_metrics
     for reason, share in completions.shares.items():
