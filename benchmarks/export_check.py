@@ -278,6 +278,8 @@ def compare_steps(data: dict[str, str], model: str, run: Path, trained: Path) ->
     rewarded = 0.0
     for file, step in zip(logged, sorted(by_step), strict=True):
         table = pq.read_table(file).to_pylist()
+        for row in table:
+            row["prompt"] = tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
         seen, wanted = sorted(row["prompt"] for row in table), sorted(by_step[step])
         assert seen == wanted, f"step {step}: prompts differ: {seen[0]!r} {wanted[0]!r}"
         golds = [answers[max((q for q in answers if q in row["prompt"]), key=row["prompt"].rindex)] for row in table]
