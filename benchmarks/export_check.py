@@ -237,7 +237,7 @@ def sums(folder: Path) -> dict[str, str]:
             "analogies": str(folder / ANALOGIES)}  # fmt: skip
 
 
-STEPS = {"num_generations": 4, "prompts_per_step": 2, "max_new_tokens": 24, "draw_top": 3, "seed": 3}
+STEPS = {"num_generations": 4, "prompts_per_step": 2, "max_new_tokens": 64, "draw_top": 3, "seed": 3}
 
 
 def trl_trains(model: str, python: Path, output: Path) -> str:
