@@ -15,7 +15,6 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import lancedb
 import numpy as np
