@@ -27,9 +27,9 @@ slow: .venv/dev-ready
 test-vllm: .venv-vllm/ready
 	$(VLLM)/pytest -m vllm
 
-# The quickstart has to show the effect of the method.
+# The effect of the method, asserted on a short recipe.
 effect: .venv/dev-ready
-	$(BIN)/pytest -m effect
+	$(BIN)/pytest -m effect tests/test_effect.py
 
 # The built wheel, installed in an environment of its own, finds its commands and files.
 wheel: .venv/dev-ready

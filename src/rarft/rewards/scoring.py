@@ -28,7 +28,7 @@ def verify(
 ) -> list[Verdict]:
     r"""Score each completion against the gold answer at the same place; one Verdict each, in the same order.
 
-    name: which reward ("math", "reasoning-gym", "module:Class"). extras: one mapping per completion with the problem's
+    name: which reward: one of `BUILT_IN`, or "module:Class". extras: one mapping per completion with the problem's
     other columns (a domain's own metadata; for math the `question`, so that the question echoed back is not rewarded).
     timeout: seconds of wall clock for one answer, counted from when a worker starts on it.
 
