@@ -1,6 +1,7 @@
 """A stage: a function with a config that makes one folder, whole or not at all.
 
 `@stage("label", "which trace helps with which problem")` turns `def f(config, work)` into a command that
+
   - returns at once when the output was made from exactly these inputs and this config,
   - goes on where it was killed, when the half-made folder belongs to the same inputs and config,
   - records inputs with digests, config, versions, seed and a ledger (time, tokens, calls, memory, device).
