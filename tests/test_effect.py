@@ -26,7 +26,7 @@ def accuracy(stage: str) -> dict[str, float]:
 
 
 def retrieval_is_learnt(run: str) -> None:
-    found = scores(f"{run}/evaluate-retriever")
+    found = scores(f"{run}/evaluate-retriever")["retrievers"]
     assert found["retriever"]["R@1"]["low"] > found["untuned"]["R@1"]["high"]
 
 
