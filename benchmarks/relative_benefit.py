@@ -2,8 +2,8 @@
 
     python benchmarks/relative_benefit.py RUN/label RUN/testbed
 
-Reads the labels of `rarft label --labeler likelihood` and the testbed they were made on; the rationale of each holds the
-gain over no trace. Prints how well the gain over no trace and the deviations above the problem's other candidates find
+Reads the labels of `rarft label --labeler likelihood` and the testbed they were made on; each rationale holds the gain
+over no trace. Prints how well the gain over no trace and the deviations above the problem's other candidates find
 the traces of the problem's own structure, over all pairs and within a problem; how often such a trace scores highest;
 and what is called relevant by the labels and by the rule of version 0.2 (the best split in two, Otsu's, of the gains
 above 0). Left out: whether the retriever gets better by it.
@@ -42,16 +42,16 @@ def main() -> None:
     gain = scores["gain over no trace"]
     print(f"{len(labels)} pairs of {len(groups)} problems, {right.sum()} of the problem's structure")
     print(
-        f"mean gain over no trace {gain[right].mean():+.2f} nats per token with the structure, {gain[~right].mean():+.2f} "
-        f"without; {(gain[~right] > 0).mean():.1%} of the latter are above 0"
+        f"mean gain over no trace {gain[right].mean():+.2f} nats per token with the structure, "
+        f"{gain[~right].mean():+.2f} without; {(gain[~right] > 0).mean():.1%} of the latter are above 0"
     )
     with_one = [rows for rows in groups if right[rows].any()]
     for name, score in scores.items():
         won, compared = np.sum([comparisons(score[rows], right[rows]) for rows in groups], axis=0)
         first = sum(bool(right[rows[score[rows].argmax()]]) for rows in with_one)
         print(
-            f"{name}: AUC {roc_auc_score(right, score):.3f} over all pairs, {won / compared:.3f} within a problem; highest "
-            f"for {first} of the {len(with_one)} problems that have one"
+            f"{name}: AUC {roc_auc_score(right, score):.3f} over all pairs, {won / compared:.3f} within a problem; "
+            f"highest for {first} of the {len(with_one)} problems that have one"
         )
     before = gain > best_split(gain[gain > 0])
     for name, called in (("relevant by these labels", relevant), ("by the best split of the gains above 0", before)):
