@@ -1,8 +1,8 @@
 """A stand-in for vLLM: /v1/models and /v1/completions with token ids, whose pace and faults a test decides.
 
-In a thread, `with StubUpstream(...) as upstream: upstream.url`; as a process, for benchmarks, with a line on stdout that
-names its port: `python tests/serve/stub_upstream.py --delay 0.05`. An answer names the prompt that it is to: `ids CRC32
-of the token ids`, so that answers that were mixed up show. Left out: everything of the protocol that no test needs.
+In a thread, `with StubUpstream(...) as upstream: upstream.url`; as a process, for benchmarks, with a line on stdout
+that names its port: `python tests/serve/stub_upstream.py --delay 0.05`. An answer names the prompt that it is to, by a
+digest of its token ids, so that mixed-up answers show. Left out: everything of the protocol that no test needs.
 """
 
 from __future__ import annotations

@@ -254,13 +254,13 @@ class Service:
             {"trace_id": context.traces[0].id if context.traces else None, "answer": vote}
             for context, vote in zip(contexts, votes, strict=True)
         ]
-        context = {**contexts[chosen].told, "votes": cast}
+        told = {**contexts[chosen].told, "votes": cast}
         usage = {
             key: sum((answer.get("usage") or {}).get(key, 0) for answer in answers)
             for key in ("prompt_tokens", "completion_tokens", "total_tokens")
         }
         choice = {**answers[chosen]["choices"][0], "index": 0}
-        return Answer(chat, request.model, [context]).whole([choice], usage)
+        return Answer(chat, request.model, [told]).whole([choice], usage)
 
     # What goes with it
 
@@ -311,7 +311,7 @@ class Service:
             "search": self.retrieval.search_type,
             "untuned": self.about.untuned or None,
         }
-        rows = [{"id": self.about.name, "rarft": about}, {"id": f"{self.about.name}{BARE}"}]
+        rows: list[dict[str, Any]] = [{"id": self.about.name, "rarft": about}, {"id": f"{self.about.name}{BARE}"}]
         return {
             "object": "list",
             "data": [{**row, "object": "model", "created": self.started, "owned_by": "rarft"} for row in rows],

@@ -74,7 +74,7 @@ def _is_local(host: str) -> bool:
 
 
 def serve(folder: str, config: ServeConfig) -> None:
-    """Serve a bundle behind the OpenAI API until a signal ends it, with an engine of its own unless there is an upstream.
+    """Serve a bundle behind the OpenAI API until a signal ends it, with its own engine or before a running vLLM.
 
         rarft serve runs/bundle
         rarft serve runs/bundle --upstream http://gpu-box:8000

@@ -16,51 +16,69 @@ import os
 import queue
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from rarft.core.errors import InputError, StageError, one_line
 from rarft.core.processes import die_with_parent, ended, start_child
 from rarft.core.progress import log, logger
 from rarft.models.engines import choose
 from rarft.models.engines.base import EngineOptions
+from rarft.serve.app import while_connected
 from rarft.serve.command import ServeConfig
 from rarft.serve.folder import Bundle
+from rarft.serve.shapes import event
 
 MOST_ROWS = 64
 
 
-@contextlib.contextmanager
-def own_engine(bundle: Bundle, config: ServeConfig) -> Iterator[str]:
-    """Start an engine for the bundle's policy; the path of its socket.
+class OwnEngine:
+    """An engine for the bundle's policy, in a process of its own that is starting.
 
     Raises:
         InputError: the policy's weights are not there, or the engine does not take them.
-        StageError: the engine ended before it answered.
     """
-    model = bundle.weights()
-    which = choose(config.engine, model)
-    if config.vllm and which != "vllm":
-        raise InputError("--vllm: its arguments are given, but the engine is transformers; add --engine vllm")
-    with tempfile.TemporaryDirectory(prefix="rarft-serve-") as folder:
-        socket = str(Path(folder) / "engine")
-        log(f"rarft serve: starting {which} with {model}")
-        process = start_child(_command(which, model, socket, bundle, config), start_new_session=True)
-        try:
-            _wait_until_ready(process, socket, model)
-            yield socket
-        finally:
-            process.kill()
-            process.wait()
+
+    def __init__(self, bundle: Bundle, config: ServeConfig) -> None:
+        self.model = bundle.weights()
+        which = choose(config.engine, self.model)
+        if config.vllm and which != "vllm":
+            raise InputError("--vllm: its arguments are given, but the engine is transformers; add --engine vllm")
+        self._folder = tempfile.TemporaryDirectory(prefix="rarft-serve-")
+        self.socket = str(Path(self._folder.name) / "engine")
+        log(f"rarft serve: starting {which} with {self.model}")
+        command = _command(which, self.model, self.socket, bundle, config)
+        self._process = start_child(command, start_new_session=True)
+
+    def wait_until_ready(self) -> None:
+        """Return once it answers. Raises InputError or StageError where it ended before."""
+        with httpx.Client(transport=httpx.HTTPTransport(uds=self.socket), base_url="http://engine") as client:
+            while True:
+                code = self._process.poll()
+                if code is not None:
+                    kind = InputError if code == 2 else StageError
+                    raise kind(f"{self.model}: the engine {ended(code)}; what it said stands above")
+                with contextlib.suppress(httpx.HTTPError):
+                    if client.get("/v1/models").status_code == 200:
+                        return
+                time.sleep(0.1)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
 
 
 def _command(which: str, model: str, socket: str, bundle: Bundle, config: ServeConfig) -> list[str]:
@@ -78,19 +96,6 @@ def _command(which: str, model: str, socket: str, bundle: Bundle, config: ServeC
         flag = name.replace("_", "-")
         command += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return command
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], socket: str, model: str) -> None:
-    with httpx.Client(transport=httpx.HTTPTransport(uds=socket), base_url="http://engine", timeout=10) as client:
-        while True:
-            code = process.poll()
-            if code is not None:
-                kind = InputError if code == 2 else StageError
-                raise kind(f"{model}: the engine {ended(code)}; what it said stands above")
-            with contextlib.suppress(httpx.HTTPError):
-                if client.get("/v1/models").status_code == 200:
-                    return
-            time.sleep(0.1)
 
 
 # The transformers engine
@@ -243,12 +248,6 @@ class Engine:
 
 def make_engine_app(engine: Any, model: str) -> Any:
     """The engine's addresses as an ASGI application."""
-    from fastapi import FastAPI, Request
-    from fastapi.responses import JSONResponse, Response, StreamingResponse
-
-    from rarft.serve.app import while_connected
-    from rarft.serve.shapes import event
-
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/v1/models")
@@ -260,7 +259,7 @@ def make_engine_app(engine: Any, model: str) -> Any:
         body = await request.json()
         pieces = _pieces(engine, body)
         if body.get("stream"):
-            return StreamingResponse(_events(engine, body, pieces, event), media_type="text/event-stream")
+            return StreamingResponse(_events(engine, body, pieces), media_type="text/event-stream")
         return JSONResponse(await while_connected(request, _whole(engine, body, pieces)))
 
     return app
@@ -308,9 +307,7 @@ async def _whole(engine: Engine, body: dict[str, Any], pieces: AsyncIterator[Pie
     return {"object": "text_completion", "choices": choices, "usage": _usage(body, sum(map(len, drawn.values())))}
 
 
-async def _events(
-    engine: Engine, body: dict[str, Any], pieces: AsyncIterator[Piece], event: Callable[[Any], bytes]
-) -> AsyncIterator[bytes]:
+async def _events(engine: Engine, body: dict[str, Any], pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
     count = 0
     try:
         async with contextlib.aclosing(pieces):  # type: ignore[type-var]
@@ -347,8 +344,6 @@ def _logprobs(engine: Engine, drawn: Sequence[Any]) -> dict[str, Any]:
 
 def main(model: str, socket: str, parent: int) -> int:
     """Serve `model` on a Unix socket until killed."""
-    import uvicorn
-
     die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

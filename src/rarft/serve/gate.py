@@ -169,7 +169,9 @@ async def respond(error: ApiError, send: Send) -> None:
 class Protocol(H11Protocol):
     """HTTP whose request heads have to be whole in time: a client that dribbles them is cut off."""
 
-    def connection_made(self, transport: Any) -> None:  # type: ignore[override]
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
         """A connection: its first head has to come."""
         super().connection_made(transport)
         self._head = self.loop.call_later(HEADER_SECONDS, self._too_slow)

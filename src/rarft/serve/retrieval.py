@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from rarft.core.errors import InputError
@@ -129,7 +130,7 @@ class Retrieval:
                     return
                 job, future = entry
                 if future.set_running_or_notify_cancel():
-                    _settle([future], lambda job=job: [job()])
+                    _settle([future], partial(_listed, job))
             self._search_all(searches)
 
     def _search_all(self, searches: Sequence[tuple[_Search, Future[Any]]]) -> None:
@@ -138,7 +139,7 @@ class Retrieval:
             groups.setdefault((search.which, search.top_k), []).append((search, future))
         for (which, top_k), group in groups.items():
             asked = [search for search, _ in group]
-            _settle([future for _, future in group], lambda w=which, k=top_k, a=asked: self._search(w, k, a))
+            _settle([future for _, future in group], partial(self._search, which, top_k, asked))
 
     def _search(self, which: Which, top_k: int, searches: Sequence[_Search]) -> list[Found]:
         index = self._corpus.index if which == "trained" else self._corpus.untuned
@@ -159,6 +160,10 @@ class Retrieval:
             )
             for search, hits, blocked in zip(searches, found.hits, found.blocked, strict=True)
         ]
+
+
+def _listed(job: Callable[[], T]) -> list[T]:
+    return [job()]
 
 
 def _settle(futures: Sequence[Future[Any]], call: Callable[[], Sequence[Any]]) -> None:

@@ -16,7 +16,7 @@ from rarft.core.progress import log
 from rarft.models.engines.vllm import stop_ids
 from rarft.serve.app import Service, make_app
 from rarft.serve.command import MOST_CONNECTIONS, UPSTREAM_KEY, ServeConfig
-from rarft.serve.engine import own_engine
+from rarft.serve.engine import OwnEngine
 from rarft.serve.folder import Bundle
 from rarft.serve.gate import Protocol
 from rarft.serve.live import Corpus
@@ -61,20 +61,23 @@ class Site:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def _service(self, bundle: Bundle, config: ServeConfig) -> Service:
+        engine = None
+        if config.upstream is None:  # first of all: it loads while we do, and lancedb wants no fork after it
+            engine = OwnEngine(bundle, config)
+            self._stack.callback(engine.close)
         prompter = Prompter(bundle.policy, bundle.about.prompt)
         corpus = Corpus(bundle)
         self._stack.callback(corpus.close)
-        url, unix = config.upstream, None
-        if url is None:
-            url, unix = "http://engine", self._stack.enter_context(own_engine(bundle, config))
+        if engine is not None:
+            engine.wait_until_ready()
         retrieval = Retrieval(corpus)
         metrics = Metrics(lambda: len(retrieval))
         upstream = Upstream(
-            url,
+            config.upstream or "http://engine",
             metrics,
             names=[bundle.about.name, *filter(None, [bundle.about.reference]), bundle.policy],
             probe=list(prompter.tokenizer(PROBE, add_special_tokens=False)["input_ids"]),
-            socket=unix,
+            socket=engine.socket if engine else None,
             key=os.environ.get(UPSTREAM_KEY) if config.upstream else None,
             timeout=config.timeout,
         )

@@ -46,9 +46,9 @@ def choose_minimum(index: TraceIndex, labels: str, problems: str) -> Minimum:
     judged = [(hit.score, relevant[key]) for problem, hit in best if (key := (problem, hit.trace_id)) in relevant]
     if len({verdict for _, verdict in judged}) < 2:
         raise InputError(
-            f"{labels}: of {len(given)} labelled problems {len(given) - len(asked)} were trained on and {len(judged)} of "
-            f"the others have a best trace that was judged, {sum(v for _, v in judged)} of these relevant; a minimum "
-            "score needs both kinds: label more held-out problems, or give --min-score"
+            f"{labels}: of {len(given)} labelled problems {len(given) - len(asked)} were trained on and {len(judged)} "
+            f"of the others have a best trace that was judged, {sum(v for _, v in judged)} of these relevant; a "
+            "minimum score needs both kinds: label more held-out problems, or give --min-score"
         )
     value, accuracy = balanced_threshold([score for score, _ in judged], [verdict for _, verdict in judged])
     return Minimum(
