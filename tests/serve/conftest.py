@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,14 +110,32 @@ class Running:
         return found
 
 
-@pytest.fixture
-def stub() -> Iterator[StubUpstream]:
-    with StubUpstream() as upstream:
-        yield upstream
+@pytest.fixture(scope="session")
+def shared(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StubUpstream, Running]]:
+    """One server for all tests that leave its traces as they are."""
+    folder = shutil.copytree(made, tmp_path_factory.mktemp("shared") / "bundle")
+    with StubUpstream() as upstream, Running(folder, upstream.url) as running:
+        yield upstream, running
 
 
 @pytest.fixture
-def server(folder: Path, stub: StubUpstream) -> Iterator[Running]:
+def stub(shared: tuple[StubUpstream, Running]) -> StubUpstream:
+    """The upstream of the shared server, as new."""
+    upstream, fresh = shared[0], StubUpstream()
+    for name in ("answer", "delay", "fault", "bodies", "headers", "cancelled", "finished", "started"):
+        setattr(upstream, name, getattr(fresh, name))
+    return upstream
+
+
+@pytest.fixture
+def server(shared: tuple[StubUpstream, Running], stub: StubUpstream) -> Running:
+    """The shared server."""
+    return shared[1]
+
+
+@pytest.fixture
+def fresh(folder: Path, stub: StubUpstream) -> Iterator[Running]:
+    """A server of the test's own, whose traces may be changed."""
     with Running(folder, stub.url) as running:
         yield running
 
@@ -128,7 +145,3 @@ def raw_connection(url: str) -> Iterator[socket.socket]:
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         yield connection
-
-
-def run(call: Callable[[], Any]) -> Any:
-    return asyncio.run(call())

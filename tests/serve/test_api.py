@@ -314,11 +314,11 @@ def test_a_client_that_goes_takes_its_request_along(folder: Path, stream: bool) 
         assert stub.finished == 0
 
 
-def test_metrics(server: Running) -> None:
-    text(server.chat())
-    server.chat(model="nobody")
-    server.chat(rarft={"min_score": 2})
-    page = server.client.get("/metrics").text
+def test_metrics(fresh: Running) -> None:
+    text(fresh.chat())
+    fresh.chat(model="nobody")
+    fresh.chat(rarft={"min_score": 2})
+    page = fresh.client.get("/metrics").text
     for line in (
         'rarft_requests_total{endpoint="/v1/chat/completions",status="200"} 2.0',
         'rarft_requests_total{endpoint="/v1/chat/completions",status="404"} 1.0',

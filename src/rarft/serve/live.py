@@ -62,6 +62,7 @@ class LiveIndex(TraceIndex):
         self._hidden: set[str] = set()
         self._added: dict[str, tuple[Trace, np.ndarray | None]] = {}
         self._packed_added: tuple[list[tuple[str, str]], Packed] | None = None
+        self._matrix: tuple[list[tuple[str, str]], Any] | None = None
 
     def __len__(self) -> int:
         return len(self._own) - len(self._hidden) + len(self._added)
@@ -117,6 +118,23 @@ class LiveIndex(TraceIndex):
             if fetch == len(self._own) or all(len(hits) >= k for hits in found):
                 return found
             fetch = min(len(self._own), 4 * fetch)
+
+    def _exact(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
+        """As `TraceIndex._exact`; single vectors by one product of all queries with all traces."""
+        if self.info.type != "single-vector":
+            return super()._exact(questions, k)
+        import torch
+
+        if self._matrix is None:
+            rows, chunks = self._pack()
+            self._matrix = rows, torch.cat([chunk.vectors for chunk in chunks])
+        rows, matrix = self._matrix
+        queries = np.concatenate(self.encoder.encode_problems(questions, self.batch_size))
+        values, places = (torch.from_numpy(queries).to(matrix.dtype) @ matrix.T).float().topk(k)
+        return [
+            [Hit(rows[i][0], value, rows[i][1]) for i, value in zip(at, of, strict=True)]
+            for at, of in zip(places.tolist(), values.tolist(), strict=True)
+        ]
 
     def _in_memory(self, questions: Sequence[str]) -> list[list[Hit]]:
         if not self._added:
