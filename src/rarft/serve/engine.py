@@ -59,7 +59,7 @@ class OwnEngine:
         self.socket = str(Path(self._folder.name) / "engine")
         log(f"rarft serve: starting {which} with {self.model}")
         command = _command(which, self.model, self.socket, bundle, config)
-        self._process = start_child(command, start_new_session=True)
+        self._process = start_child(command, env=_environment(which), start_new_session=True)
 
     def wait_until_ready(self) -> None:
         """Return once it answers. Raises InputError or StageError where it ended before."""
@@ -79,6 +79,14 @@ class OwnEngine:
         self._process.kill()
         self._process.wait()
         self._folder.cleanup()
+
+
+def _environment(which: str) -> dict[str, str]:
+    """Variables for vLLM, where ours say nothing."""
+    if which != "vllm":
+        return {}
+    wanted = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
 def _command(which: str, model: str, socket: str, bundle: Bundle, config: ServeConfig) -> list[str]:

@@ -22,7 +22,7 @@ from rarft.core.progress import logger
 from rarft.serve.errors import ApiError
 from rarft.serve.metrics import Metrics
 
-MOST_BODY_BYTES = 8 * 2**20
+MOST_BODY_BYTES, MOST_DISCARDED_BYTES, MOST_HEADER_BYTES = 8 * 2**20, 64 * 2**20, 32 * 2**10
 HEADER_SECONDS, BODY_SECONDS = 15.0, 30.0
 OPEN = "/health"
 ENDPOINTS = frozenset({
@@ -80,7 +80,9 @@ class Gate:
 
     def _check(self, scope: Scope) -> None:
         """Raise ApiError for a request that may not come in."""
-        headers = {name: value for name, value in scope["headers"]}
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
+            raise ApiError(431, f"the headers are larger than {MOST_HEADER_BYTES >> 10} KiB", code="too_large")
+        headers = dict(scope["headers"])
         if self.key is None:
             host = headers.get(b"host", b"").decode("latin-1").lower()
             name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
@@ -124,22 +126,29 @@ def _has_body(headers: dict[bytes, bytes]) -> bool:
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes:
-    """The body, within its limits. Raises ApiError 413 or 408."""
+    """The body, within its limits. Raises ApiError 413 or 408.
+
+    One that is a little too large is taken in and thrown away, so that its client, still sending, gets to see why.
+    """
     too_large = ApiError(413, f"the body is larger than {MOST_BODY_BYTES >> 20} MiB", code="too_large")
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if not length.isdigit() or int(length) > MOST_BODY_BYTES:
+    if len(length) > 18 or int(length) > MOST_DISCARDED_BYTES:
         raise too_large
-    body = bytearray()
+    body, size = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ApiError(499, "the client has gone", code="client_gone")
-                body += message.get("body", b"")
-                if len(body) > MOST_BODY_BYTES:
+                piece = message.get("body", b"")
+                size += len(piece)
+                if size <= MOST_BODY_BYTES:
+                    body += piece
+                whole = not message.get("more_body", False)
+                if size > MOST_DISCARDED_BYTES or (whole and size > MOST_BODY_BYTES):
                     raise too_large
-                if not message.get("more_body", False):
+                if whole:
                     return bytes(body)
     except TimeoutError:
         raise ApiError(408, f"the body did not come within {BODY_SECONDS:g} s", code="too_slow") from None
@@ -159,7 +168,7 @@ async def respond(error: ApiError, send: Send) -> None:
     """Send an error; the connection of one whose body was not read is closed."""
     body = json.dumps(error.body(), ensure_ascii=False).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
-    if error.status in (401, 408, 413, 415, 421):
+    if error.status in (401, 408, 413, 415, 421, 431):
         headers["connection"] = "close"
     raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})

@@ -100,7 +100,8 @@ class Upstream:
             answer = reply.json()
             choices = answer["choices"]
             asked = body["n"] * (len(body["prompt"]) if isinstance(body["prompt"][0], list) else 1)
-            if len(choices) != asked or any(not isinstance(choice["text"], str) for choice in choices):
+            texts = {choice["index"]: choice["text"] for choice in choices}
+            if sorted(texts) != list(range(asked)) or not all(isinstance(text, str) for text in texts.values()):
                 raise ValueError("other choices than were asked for")
         except (ValueError, KeyError, TypeError) as error:
             raise self._strange(error) from None
