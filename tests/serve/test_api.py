@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.serve.conftest import QUESTION, Running
+from tests.serve.conftest import QUESTION, Running, raw_connection
 from tests.serve.stub_upstream import StubUpstream, name_of
 
 
@@ -290,26 +288,20 @@ def test_another_model_upstream_is_refused(folder: Path) -> None:
         assert error(server.chat(), 502)["code"] == "wrong_upstream"
 
 
-def _post_and_go(client: httpx.Client, body: dict[str, Any]) -> None:
-    with suppress(httpx.HTTPError, OSError, RuntimeError):  # whatever closing it under way raises
-        client.post("/v1/chat/completions", json=body)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_takes_its_request_along(folder: Path, stream: bool) -> None:
     with StubUpstream(delay=0.2 if stream else 3600) as stub, Running(folder, stub.url) as server:
         stub.answer = lambda ids, i: "word " * 10_000
         body = {"model": "rarft", "messages": [{"role": "user", "content": QUESTION}], "stream": stream}
-        with httpx.Client(base_url=server.url, timeout=60) as client:
-            if stream:
-                with client.stream("POST", "/v1/chat/completions", json=body) as reply:
-                    next(reply.iter_lines())
-            else:
-                thread = threading.Thread(target=_post_and_go, args=(client, body))
-                thread.start()
+        if stream:
+            with server.client.stream("POST", "/v1/chat/completions", json=body) as reply:
+                next(reply.iter_lines())
+        else:
+            raw = json.dumps(body).encode()
+            head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            with raw_connection(server.url) as connection:
+                connection.sendall(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
                 assert stub.started.wait(30)
-                client.close()
-                thread.join(30)
         wait_for(lambda: stub.cancelled == 1)
         assert stub.finished == 0
 
