@@ -48,8 +48,9 @@ from rarft.serve.shapes import Answer, citation, event
 from rarft.serve.upstream import Upstream
 
 BARE = "-bare"
-LONG_QUESTION = 20_000
-"""Characters from which on a problem has to fit the model before anything is searched for it."""
+LONG_QUESTION, MOST_PER_TOKEN = 20_000, 32
+"""Characters from which on a problem has to fit the model before anything is searched for it; and how many of them a
+token may stand for, on average, before nobody counts."""
 T = TypeVar("T")
 
 
@@ -136,7 +137,14 @@ class Service:
 
     async def check_long(self, turns: Sequence[Message]) -> None:
         """Refuse a problem that alone does not fit, before it is searched for."""
-        if sum(len(turn.content) for turn in turns) > LONG_QUESTION:
+        size = sum(len(turn.content) for turn in turns)
+        if self.prompter.limit is not None and size > MOST_PER_TOKEN * self.prompter.limit:
+            raise bad_request(
+                f"the messages have {size} characters, far more than {self.prompter.limit} tokens hold",
+                "messages",
+                "context_length_exceeded",
+            )
+        if size > LONG_QUESTION:
             await self._room(len(await self.prompt(turns, [])), None)
 
     async def _room(self, n_prompt: int, max_tokens: int | None) -> int:
