@@ -30,11 +30,15 @@ def wide(driver: Any, width: int, mobile: bool = False) -> None:
 
 @pytest.fixture
 def page(driver: Any, server: Running) -> Iterator[Any]:
+    start(driver, server)
+    yield driver
+    driver.get("about:blank")
+
+
+def start(driver: Any, server: Running) -> None:
     wide(driver, 1200)
     driver.get(f"{server.url}/")
     wait(driver, "return document.getElementById('about').textContent.indexOf('36 worked examples') === 0")
-    yield driver
-    driver.get("about:blank")
 
 
 def wait(driver: Any, condition: str) -> None:
@@ -92,20 +96,24 @@ def test_another_example_is_asked_with(page: Any) -> None:
     assert button.get_attribute("aria-pressed") == "true"
 
 
-def test_an_example_is_taught_seen_and_taken_out(page: Any) -> None:
+def test_an_example_is_taught_seen_and_taken_out(driver: Any, fresh: Running) -> None:
     from selenium.webdriver.common.by import By
 
+    page = driver
+    start(driver, fresh)
+    page.execute_script("document.getElementById('shown').value = '20'")
     question = f"{QUESTION} thingsu thingsv thingsw thingsx thingsy thingsz"
     ask(page, question)
-    page.find_element(By.ID, "new-problem").send_keys("abone thingpu <b>thingqv</b>")
+    page.find_element(By.ID, "new-problem").send_keys("thingpu thingqv abone <b>thingrw</b>")
     page.find_element(By.ID, "new-solution").send_keys("take abone\nthingrw")
     page.find_element(By.CSS_SELECTOR, "#teach button.main").click()
     wait(page, "return document.getElementById('teach-status').textContent.indexOf('now number') > 0")
     assert text(page, "#about").startswith("37 worked examples")
     cards = page.execute_script("return Array.from(document.querySelectorAll('#trained .card')).map(c => c.innerText)")
-    assert any("<b>thingqv</b>" in card and "live-" in card for card in cards), "text, not HTML"
+    assert any("<b>thingrw</b>" in card and "live-" in card for card in cards), "text, not HTML"
     page.find_element(By.ID, "undo").click()
     wait(page, "return document.getElementById('about').textContent.indexOf('36 ') === 0")
+    driver.get("about:blank")
 
 
 def test_an_error_is_told(page: Any, stub: StubUpstream) -> None:

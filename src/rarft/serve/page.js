@@ -60,7 +60,10 @@
     var use = make("button", "", "Ask with this one");
     use.type = "button";
     use.setAttribute("aria-label", "Ask with example " + trace.id);
-    use.addEventListener("click", function () { answer(trace.id); });
+    use.addEventListener("click", function () {
+      answer(trace.id);
+      at("answers").scrollIntoView({ block: "start" });
+    });
     item.append(top, make("p", "", trace.problem), more, use);
     return item;
   }
