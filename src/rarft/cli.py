@@ -29,7 +29,8 @@ from rarft.flags import Parser, add_fields, add_free_flags
 from rarft.recipe import Recipe, read_recipe, run_recipe
 from rarft.records.rows import count_rows
 from rarft.rewards.file import verify_file
-from rarft.serve.command import ServeConfig, serve
+from rarft.serve.command import serve
+from rarft.serve.config import ServeConfig
 from rarft.serve.push import push
 
 

@@ -65,7 +65,7 @@ class Running:
     """A server in a thread; `client` talks to it."""
 
     def __init__(self, folder: Path, upstream: str, key: str | None = None, **options: Any) -> None:
-        from rarft.serve.command import ServeConfig
+        from rarft.serve.config import ServeConfig
         from rarft.serve.folder import open_bundle
         from rarft.serve.run import Server, Site
 

@@ -36,7 +36,7 @@ from rarft.core.progress import log, logger
 from rarft.models.engines import choose
 from rarft.models.engines.base import EngineOptions
 from rarft.serve.app import while_connected
-from rarft.serve.command import ServeConfig
+from rarft.serve.config import ServeConfig
 from rarft.serve.folder import Bundle
 from rarft.serve.shapes import event
 

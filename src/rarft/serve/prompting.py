@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from rarft.models.loading import context_length, load_tokenizer
 from rarft.models.prompts import PromptConfig, prompt_messages, render_prompt, uses_chat
 from rarft.records.problems import Trace
@@ -73,8 +75,6 @@ class Prompter:
         return self._templated([*given, *own])
 
     def _templated(self, messages: list[dict[str, str]]) -> list[int]:
-        from jinja2 import TemplateError
-
         try:
             text = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, **self.config.chat_template_kwargs

@@ -15,7 +15,7 @@ from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.models.engines.vllm import stop_ids
 from rarft.serve.app import Service, make_app
-from rarft.serve.command import MOST_CONNECTIONS, UPSTREAM_KEY, ServeConfig
+from rarft.serve.config import MOST_CONNECTIONS, UPSTREAM_KEY, ServeConfig
 from rarft.serve.engine import OwnEngine
 from rarft.serve.folder import Bundle
 from rarft.serve.gate import Protocol
