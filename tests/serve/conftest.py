@@ -72,7 +72,7 @@ class Running:
         self.config = ServeConfig(upstream=upstream, port=0, **options)
         self._site = Site(open_bundle(folder), self.config, key)
         self.service = self._site.service
-        self._server = Server(self._site.uvicorn)
+        self._server = Server(self._site.uvicorn, "listening")
         self._thread = threading.Thread(target=lambda: self._server.run(sockets=[self._site.listening]), daemon=True)
         self.url = f"http://127.0.0.1:{self._site.listening.getsockname()[1]}"
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -27,7 +27,20 @@ from rarft.serve.upstream import PROBE, Upstream
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, for which a signal is a wish to stop and not a failure."""
+    """uvicorn's server, for which a signal is a wish to stop and not a failure.
+
+    Args:
+        told: what to log once it listens.
+    """
+
+    def __init__(self, config: uvicorn.Config, told: str) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        log(self._told)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop taking requests; a second Ctrl+C stops at once."""
@@ -94,8 +107,8 @@ def run(bundle: Bundle, config: ServeConfig, key: str | None) -> None:
     site = Site(bundle, config, key)
     try:
         n = len(site.service.retrieval)
-        log(f"rarft serve: {bundle.about.name} with {n} traces at {site.url}/v1; page at {site.url}/")
-        Server(site.uvicorn).run(sockets=[site.listening])
+        told = f"rarft serve: {bundle.about.name} with {n} traces at {site.url}/v1; page at {site.url}/"
+        Server(site.uvicorn, told).run(sockets=[site.listening])
     finally:
         site.close()
 
