@@ -82,10 +82,12 @@ class OwnEngine:
 
 
 def _environment(which: str) -> dict[str, str]:
-    """Variables for vLLM, where ours say nothing."""
-    if which != "vllm":
-        return {}
-    wanted = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    """Variables for the engine, where ours say nothing: a core is left to retrieval, and waiting threads don't spin."""
+    if which == "vllm":
+        wanted = {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    else:
+        threads = max(1, len(os.sched_getaffinity(0)) - 1)
+        wanted = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 

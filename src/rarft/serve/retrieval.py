@@ -2,12 +2,14 @@
 
 Queries that wait together are encoded in one call and searched in one batch, so that 64 connections cost little more
 than one. Changes take their turn among the searches: who asks after a change was answered finds it. What is found is
-what `rarft retrieve` finds, by the same function, the answer-leak guard included.
+what `rarft retrieve` finds, by the same function, the answer-leak guard included. On a CPU the thread computes with a
+quarter of the cores: on all of them it would wait for those that the engine and the API keep busy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +17,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
+
+import torch
 
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
@@ -114,6 +118,8 @@ class Retrieval:
     # In the thread
 
     def _work(self) -> None:
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 4))
         while True:
             waiting = [self._jobs.get()]
             while len(waiting) < MOST_AT_ONCE and not self._jobs.empty():
