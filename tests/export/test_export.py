@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from tokenizers import processors
+from tokenizers import AddedToken, processors
 from transformers import AutoTokenizer
 
 from rarft.core.artifacts import read_manifest
@@ -116,6 +116,18 @@ def test_columns_are_the_trainers(to: str, models: dict[str, str], tmp_path: Pat
     assert json.loads(row["extra_info"]["columns"]) == {"question": "What is 1+2?"}
 
 
+def test_openrlhf_drops_every_token_that_decoding_drops(models: dict[str, str], tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(models["chat"])
+    tokenizer.add_tokens([AddedToken("<file>", special=True)])  # special, and none of the named ones
+    tokenizer.save_pretrained(tmp_path / "more")
+    tiny_model().config.save_pretrained(tmp_path / "more")
+    job = config(tmp_path, str(tmp_path / "more"), "openrlhf", prompt={"instruction": ""})
+    row = pq.read_table(write_export(job, tmp_path / "out") / "train.parquet").to_pylist()[0]
+    dropped = json.loads(row["label"])["special_tokens"]
+    assert "<file>" in dropped and tokenizer.eos_token in dropped
+    assert tokenizer.decode(tokenizer("1<file>2").input_ids, skip_special_tokens=True) == "12"
+
+
 def test_draws_and_visits_without_demonstration_are_those_of_rarft_train(
     models: dict[str, str], tmp_path: Path
 ) -> None:
@@ -175,6 +187,13 @@ def test_commands_carry_lengths_template_options_and_order(models: dict[str, str
     openrlhf, longest = found["openrlhf"]
     assert dict(itertools.pairwise(openrlhf))["--data.max_len"] == str(longest + 16)
     assert "--data.apply_chat_template" not in openrlhf
+
+
+def test_verls_eight_scorers_share_the_cores(models: dict[str, str], tmp_path: Path) -> None:
+    out = write_export(config(tmp_path, models["chat"], "verl"), tmp_path / "out")
+    name = "+ray_kwargs.ray_init.runtime_env.env_vars.RARFT_REWARD_WORKERS"
+    assert f"{name}='{-(-os.sysconf('SC_NPROCESSORS_ONLN') // 8)}'" in arguments(out, tmp_path)
+    assert f"{name}='5'" in arguments(out, tmp_path, RARFT_REWARD_WORKERS="5")
 
 
 def test_skyrl_gets_one_folder_of_model_and_tokenizer_for_plain_prompts(models: dict[str, str], tmp_path: Path) -> None:

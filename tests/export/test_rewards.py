@@ -121,11 +121,25 @@ def test_skyrls_environment_agrees(skyrl: Any, corpus: tuple[list[str], list[str
         assert env.get_metrics() == {f"reason_{reason}": float(reason == verdict.reason) for reason in REASONS}
 
 
-def test_a_timeout_and_an_error_are_told() -> None:
+def test_a_timeout_and_an_error_are_told(caplog: pytest.LogCaptureFixture) -> None:
     for name, reason in (("Sleeps", "timeout"), ("Raises", "error")):
         row = {**info(), "reward": f"tests.export.rewards:{name}"}
-        found = load("verl").compute_score("rarft", r"\boxed{1}", "1", row)
+        verl = load("verl")
+        with caplog.at_level("WARNING", "rarft"):
+            found = verl.compute_score("rarft", r"\boxed{1}", "1", row | {"problem_id": "p7"})
         assert found["score"] == 0.0 and found[f"reason_{reason}"] == 1.0
+        assert f"{reason} for 1 answers" in caplog.text and "problem p7" in caplog.text
+        caplog.clear()
+
+
+def test_trl_without_a_log_is_warned(caplog: pytest.LogCaptureFixture) -> None:
+    """Asynchronous GRPO hands its rewards no log."""
+    row = {**info(), "reward": "tests.export.rewards:Raises"}
+    with caplog.at_level("WARNING", "rarft"):
+        found = load("trl").reward(
+            completions=[r"\boxed{1}"], reward_model=[{"style": "rule", "ground_truth": "1"}], extra_info=[row]
+        )
+    assert found == [0.0] and "no verdict on 1 of 1 answers" in caplog.text
 
 
 def test_the_demonstrations_box_does_not_count_for_openrlhf() -> None:

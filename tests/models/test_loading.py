@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,26 @@ def test_code_and_pickles_from_a_folder_are_never_run(tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match="cannot be loaded"):
         load_policy(str(folder))
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_adapter_without_base_and_tokenizer_lies_in_its_base(tmp_path: Path) -> None:
+    """As verl's merger leaves it: `merged/` is the base, `merged/lora_adapter` names none."""
+    from peft import LoraConfig, get_peft_model
+
+    model, _ = load_policy(save_policy(tmp_path / "merged"), device="cpu")
+    adapter = tmp_path / "merged" / "lora_adapter"
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapted.save_pretrained(adapter)
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": None}))
+    ids = torch.tensor([[5, 6, 7]])
+    expected = adapted(input_ids=ids).logits
+    loaded, tokenizer = load_policy(str(adapter), device="cpu")
+    assert torch.allclose(loaded(input_ids=ids).logits, expected, atol=1e-5) and tokenizer.eos_token_id == 1
+    alone = tmp_path / "alone"
+    shutil.copytree(adapter, alone)
+    with pytest.raises(InputError, match="does not name the base model"):
+        load_policy(str(alone), device="cpu")
 
 
 def test_a_pickled_adapter_or_base_is_refused(tmp_path: Path) -> None:

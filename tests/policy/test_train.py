@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,8 +21,10 @@ from safetensors.torch import load_file
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError, StageError
 from rarft.models.loading import load_policy
-from rarft.policy.contexts import Demonstrations, schedule
+from rarft.policy.contexts import Demonstrations, schedule, shares_of
 from rarft.policy.train import TrainConfig, train
+from rarft.records.problems import Problem, Trace
+from rarft.records.rollouts import read_rollouts
 from tests.policy.tiny import save_policy, write_problems
 
 
@@ -73,6 +76,13 @@ def test_each_algorithm_trains_and_leaves_a_model(algorithm: str, tmp_path: Path
         return
     assert all(abs(sum(row[f"reason/{r}"] for r in REASONS) - 1) < 1e-6 for row in steps)
     assert all(0 <= row["truncated"] <= 1 and row["mean_length"] <= 12 for row in steps)
+    rollouts = read_rollouts(out)
+    size = len(rollouts) // 3
+    assert [rollout.step for rollout in rollouts] == [1] * size + [2] * size + [3] * size
+    for step, row in enumerate(steps, 1):
+        assert np.mean([r.reward for r in rollouts if r.step == step]) == pytest.approx(row["reward"])
+    assert all(len(rollout.trace_ids) == (rollout.problem_id != "p5") for rollout in rollouts)
+    assert len({(rollout.visit, rollout.sample) for rollout in rollouts}) == len(rollouts)
     samples = rows(out / "samples.jsonl")
     assert [row["step"] for row in samples] == [1, 2, 3]
     assert all(len(row["demonstrations"]) == (row["problem_id"] != "p5") for row in samples)
@@ -137,6 +147,8 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
     killed = train(job, tmp_path / "killed")
     a, b = rows(whole / "log.jsonl"), rows(killed / "log.jsonl")
     assert [row["step"] for row in b] == list(range(1, 41))
+    if algorithm == "grpo":
+        assert read_rollouts(killed) == read_rollouts(whole)
     for x, y in zip(a, b, strict=True):
         assert x["loss"] == y["loss"] and x.get("reward") == y.get("reward")
     assert all(torch.equal(weights(whole)[name], weights(killed)[name]) for name in weights(whole))
@@ -217,6 +229,8 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
         ({"num_generations": 1}, "at least 2 samples"),
         ({"traces": None}, "give the corpus"),
         ({"draw_top": 1, "top_k": 2}, "below top-k"),
+        ({"contexts_per_group": 3}, "does not divide num-generations"),
+        ({"demonstration_schedule": "linear:1"}, "give constant, or linear:FROM:TO"),
         ({"trl": {"epsilom": 0.1}}, "did you mean `epsilon`"),
         ({"launch": "'"}, "No closing quotation"),
         ({"report_to": "trackio"}, "trackio, which is not installed: pip install trackio"),
@@ -234,8 +248,6 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
 
 
 def test_demonstrations_on_a_visit() -> None:
-    from rarft.records.problems import Problem, Trace
-
     traces = [Trace(str(i), "p", "s") for i in range(5)]
     problem = Problem("q", "?", "1")
     assert [t.id for t in Demonstrations({"q": traces}, top_k=2).on_visit(problem, 7)] == ["0", "1"]
@@ -247,6 +259,42 @@ def test_demonstrations_on_a_visit() -> None:
     seen = {tuple(t.id for t in drawing.on_visit(problem, visit)) for visit in range(200)}
     assert seen == {(a, b) for a in "0123" for b in "0123" if a < b}
     assert drawing.on_visit(problem, 3) == drawing.on_visit(problem, 3)
+
+
+def test_demonstrations_fade_as_the_schedule_says() -> None:
+    traces = [Trace(str(i), "p", "s") for i in range(3)]
+    fading = Demonstrations({"q": traces}, shares=shares_of("linear:1:0"), visits=4000)
+    shown = [bool(fading.on_visit(Problem("q", "?", "1"), visit)) for visit in range(4000)]
+    assert np.mean(shown[:400]) > 0.9 and np.mean(shown[-400:]) < 0.1 and abs(np.mean(shown) - 0.5) < 0.03
+    assert shares_of("constant") == (1, 1) and shares_of("linear:0.5:.25") == (0.5, 0.25)
+    for wrong in ("linear", "linear:1", "linear:2:0", "linear:-1:0", "cosine:1:0", "linear:nan:0"):
+        with pytest.raises(InputError, match=f"demonstration-schedule {wrong}: give constant, or linear:FROM:TO"):
+            shares_of(wrong)
+
+
+def test_the_contexts_of_a_group_are_the_best_traces_in_turn_or_draws() -> None:
+    traces = [Trace(str(i), "p", "s") for i in range(5)]
+    problem = Problem("q", "?", "1")
+    best = Demonstrations({"q": traces}, top_k=2)
+    assert [[t.id for t in best.on_visit(problem, 0, i)] for i in range(4)] == [
+        ["0", "1"], ["2", "3"], ["3", "4"], ["3", "4"]
+    ]  # fmt: skip
+    drawing = Demonstrations({"q": traces}, draw_top=5)
+    assert len({drawing.on_visit(problem, 0, context)[0].id for context in range(40)}) == 5
+
+
+def test_samples_of_a_group_compete_with_different_demonstrations(tmp_path: Path) -> None:
+    options = {"reward": "tests.policy.rewards:Capitals", "contexts_per_group": 2, "steps": 2}
+    out = train(config(tmp_path, **options), tmp_path / "out")
+    groups: dict[int, dict[int, tuple[str, ...]]] = {}
+    for rollout in read_rollouts(out):
+        groups.setdefault(rollout.visit or 0, {})[rollout.sample] = tuple(rollout.trace_ids)
+    several = 0
+    for group in groups.values():
+        half = len(group) // 2
+        assert len({group[i] for i in range(half)}) == len({group[i] for i in range(half, 2 * half)}) == 1
+        several += group[0] != group[half]
+    assert several
 
 
 def test_the_schedule_passes_over_all_problems_again_and_again() -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from rarft.cli import main
 from rarft.records.labels import Label, LabelWriter
-from rarft.relevance.audit import compare, kappa, roc_auc
+from rarft.relevance.audit import compare, comparisons, kappa
 
 
 def test_measures_equal_scikit_learn() -> None:
@@ -20,8 +20,9 @@ def test_measures_equal_scikit_learn() -> None:
         a, b = rng.random(50) < 0.4, rng.random(50) < 0.3
         scores = rng.integers(0, 6, 50).astype(float)  # with ties
         assert kappa(a, b) == pytest.approx(cohen_kappa_score(a, b))
-        assert roc_auc(scores, b) == pytest.approx(roc_auc_score(b, scores))
-    assert roc_auc(np.zeros(3), np.array([True, True, True])) is None
+        won, compared = comparisons(scores, b)
+        assert won / compared == pytest.approx(roc_auc_score(b, scores))
+    assert comparisons(np.zeros(3), np.array([True, True, True])) == (0, 0)
     assert kappa(np.array([True, True]), np.array([True, True])) is None
 
 
@@ -47,6 +48,14 @@ def test_intervals_hold_the_truth_and_narrow_with_more_problems() -> None:
     narrow = compare(noisy(0, 0, "a", 240), noisy(1, 0.2, "b", 240), 500, 0)["agreement"]
     assert narrow["low"] < 0.8 < narrow["high"]
     assert narrow["high"] - narrow["low"] < (wide["high"] - wide["low"]) / 2
+
+
+def test_auc_compares_pairs_of_one_problem_only() -> None:
+    """Scores that rank every problem's pairs right, each on a scale of its own, as easy and hard ones have."""
+    rows = noisy(0, 0, "a", 20)
+    scaled = [row._replace(score=row.score + 10 * int(row.problem_id[1:])) for row in rows]
+    found = compare(scaled, rows, 100, 0)
+    assert found["auc_a_for_b"]["value"] == found["auc_b_for_a"]["value"] == 1.0
 
 
 def test_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

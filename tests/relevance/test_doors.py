@@ -82,7 +82,8 @@ def test_an_engine_of_ones_own_scores_the_labels(tmp_path: Path) -> None:
     policy = save_policy(tmp_path / "policy")
     given = values(tmp_path, policy, labeler="likelihood", engine=f"{__name__}:ShortTextsAreLikely")
     rows = pq.read_table(label(LabelConfig.parse(given, "test"), tmp_path / "out") / "labels.parquet").to_pylist()
-    assert len(rows) == 36 and all(row["score"] > 0 for row in rows)  # a longer prompt is all that it likes
+    gains = [float(row["rationale"].split()[1]) for row in rows]
+    assert len(rows) == 36 and all(gain > 0 for gain in gains)  # a longer prompt is all that it likes
     with pytest.raises(InputError, match="no such engine"):
         label(LabelConfig.parse({**given, "engine": "abacus"}, "test"), tmp_path / "wrong")
 

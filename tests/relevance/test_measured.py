@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from rarft.models.loading import load_policy
 from rarft.models.prompts import PromptConfig, render_prompt
 from rarft.relevance.label import LabelConfig, label
 from rarft.relevance.labelers import likelihood, pass_rate
-from rarft.relevance.labelers.likelihood import best_split, calibrated_threshold
+from rarft.relevance.labelers.likelihood import calibrated_threshold
 from rarft.relevance.labelers.pass_rate import probability_better
+from rarft.relevance.relative import deviations
 from rarft.stats import newcombe, wilson
 
 WORDS = ["<unk>", "<eos>", "so", "then", "\\boxed{1}", "\\boxed{2}", "\\boxed{3}", "one", "two", "three", "what"]
@@ -85,7 +88,7 @@ def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy:
     from rarft.records.problems import load_problems, load_traces
 
     config = LabelConfig.parse(
-        values(tmp_path, policy, labeler="likelihood", likelihood={"target": target, "threshold": 0.0}), "test"
+        values(tmp_path, policy, labeler="likelihood", likelihood={"target": target, "threshold": 0.5}), "test"
     )
     folder = label(config, tmp_path / "out")
     model, tokenizer = load_policy(policy)
@@ -93,6 +96,7 @@ def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy:
     traces = {t.id: t for t in load_traces(config.traces)}
     found = rows(folder)
     assert len(found) == 36
+    expected: dict[str, list[float]] = {}
     for row in found:
         problem, trace = problems[row["problem_id"]], traces[row["trace_id"]]
         gains = []
@@ -102,9 +106,17 @@ def test_likelihood_is_the_gain_of_the_model_run_in_full(tmp_path: Path, policy:
                 render_prompt(tokenizer, problem.question, c, PromptConfig(instruction="")) for c in ([trace], [])
             ]
             gains.append(mean_logp(model, prompts[0], ids) - mean_logp(model, prompts[1], ids))
-        expected = {"answer": gains[0], "solution": gains[1], "both": sum(gains) / 2, "auto": gains[1]}[target]
-        assert row["score"] == pytest.approx(expected, abs=1e-4)
-        assert row["relevant"] == (row["score"] > 0) and row["labeler"] == "likelihood"
+        gain = {"answer": gains[0], "solution": gains[1], "both": sum(gains) / 2, "auto": gains[1]}[target]
+        expected.setdefault(problem.id, []).append(gain)
+        told = [float(word) for word in re.findall(r"(?:answer|solution) ([+-][.\d]+)", row["rationale"])]
+        assert sum(told) / len(told) == pytest.approx(gain, abs=1e-4)
+        assert row["relevant"] == (row["score"] > 0.5) and row["labeler"] == "likelihood"
+    spread = {name: (1.4826 * stats.median_abs_deviation(own)) ** 2 for name, own in expected.items()}
+    pooled = sum(spread.values()) / len(spread)
+    for name, own in expected.items():
+        scores = [row["score"] for row in found if row["problem_id"] == name]
+        scale = math.sqrt((6 * spread[name] + 8 * pooled) / 14)
+        assert scores == pytest.approx([(gain - np.median(own)) / scale for gain in own], abs=1e-2)
 
 
 @pytest.mark.parametrize("smaller_batches", [False, True])  # as one tries after too little memory
@@ -142,7 +154,7 @@ def test_goes_on_where_it_was_killed(
         assert (broken / "labels.parquet").read_bytes() == (whole / "labels.parquet").read_bytes()
     for one, other in zip(rows(broken), rows(whole), strict=True):
         assert one | {"score": 0, "rationale": ""} == other | {"score": 0, "rationale": ""}
-        assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+        assert one["score"] == pytest.approx(other["score"], abs=1e-3)
     ledgers = [read_manifest(folder)["ledger"] for folder in (broken, whole)]
     assert all(ledgers[0][count] == ledgers[1][count] for count in ("tokens_in", "tokens_out"))
 
@@ -155,9 +167,9 @@ def test_problems_that_share_traces_in_one_call_get_the_same_gains(
     seen: list[int] = []
     score = transformers.TransformersEngine.score
 
-    def count(self: Any, prompts: Any, completions: Any) -> Any:
+    def count(self: Any, prompts: Any, completions: Any, *wanted: Any) -> Any:
         seen.append(sum(map(len, prompts)) + sum(len(row) for of in completions for row in of))
-        return score(self, prompts, completions)
+        return score(self, prompts, completions, *wanted)
 
     monkeypatch.setattr(transformers.TransformersEngine, "score", count)
     together = rows(label(config, tmp_path / "together"))
@@ -167,7 +179,7 @@ def test_problems_that_share_traces_in_one_call_get_the_same_gains(
     assert len(seen) == 7
     for one, other in zip(together, apart, strict=True):
         assert one | {"score": 0, "rationale": ""} == other | {"score": 0, "rationale": ""}
-        assert one["score"] == pytest.approx(other["score"], abs=5e-6)
+        assert one["score"] == pytest.approx(other["score"], abs=1e-3)
     if target == "solution":
         assert seen[0] < 0.85 * sum(seen[1:])
 
@@ -203,8 +215,7 @@ def test_auto_scores_all_pairs_by_one_target(tmp_path: Path, policy: str) -> Non
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
     folder = label(config, tmp_path / "out")
     assert read_manifest(folder)["results"]["likelihood_target"] == "answer"
-    for row in rows(folder):
-        assert float(row["rationale"].split()[1].rstrip(",")) == pytest.approx(row["score"], abs=1e-4)
+    assert all(row["rationale"].startswith("answer ") for row in rows(folder))
 
 
 def test_a_prompt_longer_than_the_model_takes_is_told(tmp_path: Path, policy: str) -> None:
@@ -215,19 +226,18 @@ def test_a_prompt_longer_than_the_model_takes_is_told(tmp_path: Path, policy: st
         label(LabelConfig.parse(config, "test"), tmp_path / "out")
 
 
-def test_best_split_parts_two_groups() -> None:
+def test_deviations_find_what_stands_out_of_its_own_problem() -> None:
+    """One candidate in sixteen helps by 8 deviations; problems differ in how much any example brings, and in spread."""
     rng = np.random.default_rng(0)
-    two = np.concatenate([rng.normal(0, 0.1, 300), rng.normal(1, 0.1, 100)])
-    assert 0.3 < best_split(two) < 0.7
-    assert best_split([2.0, 2.0]) == 0.0 and best_split([]) == 0.0
-
-
-def test_without_a_threshold_the_gains_above_0_are_split(tmp_path: Path, policy: str) -> None:
-    folder = label(LabelConfig.parse(values(tmp_path, policy, labeler="likelihood"), "test"), tmp_path / "out")
-    scores = np.array([row["score"] for row in rows(folder)])
-    threshold = read_manifest(folder)["results"]["likelihood_threshold"]
-    assert (scores < 0).any() and threshold == best_split(scores[scores > 0]) > 0
-    assert [row["relevant"] for row in rows(folder)] == list(scores > threshold)
+    shift, spread = rng.normal(1, 3, 40), rng.uniform(0.02, 0.2, 40)
+    gains = [
+        [float(m + s * (rng.normal() + 5 * (i == 3))) for i in range(16)] for m, s in zip(shift, spread, strict=True)
+    ]
+    found = np.array(deviations(gains))
+    assert (found[:, 3] > 2).mean() > 0.95 and (np.delete(found, 3, 1) > 2).mean() < 0.08
+    assert deviations([[1.0, 1.0], [3.0]])[0].tolist() == [0, 0] and deviations([]) == []
+    moved = deviations([[2 * gain + 7 for gain in own] for own in gains])
+    assert np.array(moved) == pytest.approx(found)  # no matter the unit
 
 
 def test_calibration_finds_the_threshold_and_checks_it_on_other_pairs() -> None:
@@ -256,17 +266,26 @@ def test_pass_rate_counts_verified_samples(tmp_path: Path, policy: str) -> None:
     assert found == again and len(found) == 36
     for row in found:
         words = row["rationale"].replace(",", "").replace(";", "").split()
-        (right, n), (base, n_base) = (map(int, words[i].split("/")) for i in (0, 3))
-        assert (n, n_base) == (40, 80)
-        assert row["score"] == pytest.approx(right / n - base / n_base)
-        assert row["relevant"] == (probability_better(right, n, base, n_base) >= 0.8)
+        (right, n), (others, n_others), (base, n_base) = (map(int, words[i].split("/")) for i in (0, 3, 8))
+        assert (n, n_others, n_base) == (40, 200, 80)
+        assert row["score"] == pytest.approx(right / n - others / n_others)
+        assert row["relevant"] == (probability_better(right, n, others, n_others) >= 0.8)
+        assert words[12] == f"{right / n - base / n_base:+.3f}"
     assert len({row["score"] for row in found}) > 3
     manifest = read_manifest(tmp_path / "one")
     assert manifest["ledger"]["tokens_out"] > 36 * 40
-    results = manifest["results"]
-    assert results["accuracy_with_trace"] - results["accuracy_without"] == pytest.approx(
-        np.mean([row["score"] for row in found])
-    )
+    assert {"accuracy_with_trace", "accuracy_without"} <= set(manifest["results"])
+    for start in range(0, 36, 6):  # what one gains the others lose
+        assert sum(row["score"] for row in found[start : start + 6]) == pytest.approx(0)
+
+
+def test_pass_rate_of_a_single_candidate_is_told_against_none(tmp_path: Path, policy: str) -> None:
+    sampling = {"samples": 8, "base_samples": 16, "max_new_tokens": 4}
+    one = values(tmp_path, policy, labeler="pass-rate", pass_rate=sampling, candidates={"per_problem": 1})
+    for row in rows(label(LabelConfig.parse(one, "test"), tmp_path / "out")):
+        words = row["rationale"].replace(";", "").split()
+        right, base = (int(words[i].split("/")[0]) for i in (0, 8))
+        assert row["score"] == pytest.approx(right / 8 - base / 16)
 
 
 def test_probability_better_is_the_integral() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import rarft
+from rarft.core.errors import InputError
 from rarft.rewards import averify, check_golds, pool, verify
 from rarft.rewards.pool import Pool, default_workers, shared_pool
 
@@ -353,9 +354,19 @@ def test_but_a_reward_that_lies_there_is_found_behind_what_is_installed(tmp_path
 
 def test_cores_are_shared_among_the_processes_of_a_launch(monkeypatch):
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.delenv("RARFT_REWARD_WORKERS", raising=False)
     cores = default_workers()
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores))
     assert default_workers() == 1
+
+
+def test_the_number_of_workers_can_be_given(monkeypatch):
+    monkeypatch.setenv("RARFT_REWARD_WORKERS", "3")
+    assert default_workers() == 3
+    for bad in ("0", "-1", "two", "1.5", "9" * 20):
+        monkeypatch.setenv("RARFT_REWARD_WORKERS", bad)
+        with pytest.raises(InputError, match="RARFT_REWARD_WORKERS is"):
+            default_workers()
 
 
 @pytest.mark.slow

@@ -251,7 +251,7 @@ Made by `rarft export --to {config.to}` for {VERSIONS[config.to]}; manifest.json
 
 - train.parquet: {n_rows:,} rows, a demonstration before the problem where one was retrieved. {held_out}
 - The longest prompt has {longest:,} tokens; with {config.max_new_tokens:,} new ones that is what run.sh asks room for.
-{order}- reward.py calls `rarft.rewards`: `pip install --no-deps rarft math-verify` beside the trainer.
+{order}- reward.py calls `rarft.rewards`: beside the trainer: `pip install math-verify`, `pip install --no-deps` rarft.
 - Train: `GPUS=8 ./run.sh`, results in `OUT`, more options of the trainer behind it.
 - Judge the result: `rarft evaluate --model FOLDER ...` (see docs/export.md).
 """

@@ -138,6 +138,12 @@ def _added_head(tokenizer: Any) -> str:
     return str(tokenizer.decode(whole[:start])) if start else ""
 
 
+def special_tokens(tokenizer: Any) -> list[str]:
+    """The tokens that decoding drops from a completion, longest first: all marked so, not the named alone."""
+    marked = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted(marked | set(tokenizer.all_special_tokens), key=lambda token: (-len(token), token))
+
+
 def columns_of(to: Trainer, plain: bool) -> dict[str, Any]:
     """Name -> Arrow type of a row's columns. verl, TRL and SkyRL share theirs."""
     import pyarrow as pa
@@ -160,7 +166,7 @@ def columns_of(to: Trainer, plain: bool) -> dict[str, Any]:
 def rows_of(renderer: Renderer, visits: Sequence[Visit], split: str, reward: str) -> Iterator[tuple[Any, ...]]:
     """The rows, in the order of `columns_of`."""
     uses = get_reward(reward).uses
-    special = sorted(set(renderer.tokenizer.all_special_tokens), key=len, reverse=True)
+    special = special_tokens(renderer.tokenizer)
     for index, visit in enumerate(visits):
         problem, prompt = visit.problem, renderer.prompt(visit)
         source, ability = problem.source or "rarft", problem.kind or reward

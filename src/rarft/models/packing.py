@@ -389,6 +389,7 @@ def completion_logps(
     prompt_ids: Sequence[TokenIds],
     completion_ids: Sequence[Sequence[TokenIds]],
     *,
+    wanted: Sequence[Sequence[int]] | None = None,
     temperature: float = 1.0,
     autocast: torch.dtype | None = None,
 ) -> list[list[Tensor]]:
@@ -400,11 +401,12 @@ def completion_logps(
         model: a causal language model, also inside PEFT.
         prompt_ids: N prompts, each at least one token.
         completion_ids: for each prompt its completions, each at least one token; their numbers may differ.
+        wanted: of how many tokens at each completion's end; None: of all. The head runs for these only.
         temperature: logits are divided by it.
         autocast: run under autocast in this dtype.
 
     Returns:
-        `result[n][g]`: float32 tensor, one log-prob per token of `completion_ids[n][g]`.
+        `result[n][g]`: float32 tensor, one log-prob per wanted token of `completion_ids[n][g]`.
     """
     base = base_model(model)
     device = base.get_input_embeddings().weight.device
@@ -415,13 +417,21 @@ def completion_logps(
     ]
     if not groups:
         return [[] for _ in completion_ids]
+    lengths = [len(c) for _, of in groups for c in of]
+    left_out = [0] * len(lengths)
+    if wanted is not None:
+        left_out = [length - n for length, n in zip(lengths, [n for of in wanted for n in of], strict=True)]
     with _autocast(device, autocast), _chunked_head(base, temperature):
         if accept_packs(model) is None:
             row = pack(groups)
-            output = model(input_ids=row.ids, packed=row, shift_labels=row.targets.unsqueeze(0), fused_lm_head=True)
-            logps = iter(output.log_probs[0].split([len(c) for _, of in groups for c in of]))
+            targets = row.targets
+            for target, n in zip(targets.split(lengths), left_out, strict=True):
+                target[:n] = -100  # the head leaves these out
+            output = model(input_ids=row.ids, packed=row, shift_labels=targets.unsqueeze(0), fused_lm_head=True)
+            found = output.log_probs[0].split(lengths)
         else:
-            logps = iter(_plain_logps(model, groups))
+            found = _plain_logps(model, groups)
+    logps = (logp[n:] for logp, n in zip(found, left_out, strict=True))
     return [[next(logps) for _ in of] for of in completion_ids]
 
 
@@ -460,6 +470,7 @@ def score(
     prompt_ids: Sequence[TokenIds],
     completion_ids: Sequence[Sequence[TokenIds]],
     *,
+    wanted: Sequence[Sequence[int]] | None = None,
     temperature: float = 1.0,
     batch_tokens: int = 16384,
     autocast: torch.dtype | None = None,
@@ -490,6 +501,7 @@ def score(
                     model,
                     [prompt_ids[n] for n in batch],
                     [completion_ids[n] for n in batch],
+                    wanted=None if wanted is None else [wanted[n] for n in batch],
                     temperature=temperature,
                     autocast=autocast,
                 )

@@ -11,6 +11,7 @@ from pydantic import Field
 from rarft.core.config import Config, Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
+from rarft.policy.contexts import shares_of
 
 
 class LoraOptions(Config):
@@ -50,6 +51,12 @@ class TrainConfig(Config):
     """Share of visits at which a problem is shown without demonstration (beyond the paper)."""
     draw_top: int = Field(0, ge=0)
     """Draw the top-k at random from this many best traces at each visit; 0 takes the best (beyond the paper)."""
+    demonstration_schedule: str = "constant"
+    """constant, or linear:FROM:TO, the share of visits with a demonstration from the first step to the last (beyond the
+    paper)."""
+    contexts_per_group: int = Field(1, ge=1)
+    """Different demonstrations within a group of samples, which then compete: the best ones, or as many draws (beyond
+    the paper). It divides num-generations."""
     prompt: PromptConfig = PromptConfig()
     """How problem and demonstrations are put together."""
 
@@ -160,6 +167,14 @@ def check(config: TrainConfig) -> None:
         raise InputError("analogies name traces: give the corpus they come from with --traces")
     if config.draw_top and config.draw_top < config.top_k:
         raise InputError(f"draw-top is {config.draw_top}, below top-k {config.top_k}; raise it or set it to 0")
+    shares_of(config.demonstration_schedule)
+    if config.num_generations % config.contexts_per_group:
+        raise InputError(
+            f"contexts-per-group is {config.contexts_per_group}, which does not divide num-generations "
+            f"{config.num_generations}; change one"
+        )
+    if config.contexts_per_group > 1 and config.algorithm == "sft":
+        raise InputError("contexts-per-group compares samples, and sft has none; leave it at 1")
     try:
         shlex.split(config.launch)
     except ValueError as error:

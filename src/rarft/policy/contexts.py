@@ -7,20 +7,42 @@ alone, so that every process makes the same one and a resumed run goes on with i
 from __future__ import annotations
 
 import random
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
 from rarft.records.problems import Problem, Trace
+
+
+def shares_of(schedule: str) -> tuple[float, float]:
+    """Share of visits with a demonstration at the first and at the last one, as `demonstration-schedule` says it.
+
+    Raises:
+        InputError: it is neither `constant` nor `linear:FROM:TO` with shares from 0 to 1.
+    """
+    if schedule == "constant":
+        return 1.0, 1.0
+    found = re.fullmatch(r"linear:(\d*\.?\d+):(\d*\.?\d+)", schedule)
+    shares = [float(share) for share in found.groups()] if found else []
+    if not shares or max(shares) > 1:
+        raise InputError(
+            f"demonstration-schedule {schedule}: give constant, or linear:FROM:TO with shares from 0 to 1, such as "
+            "linear:1:0"
+        )
+    return shares[0], shares[1]
 
 
 @dataclass(frozen=True)
 class Demonstrations:
     """Chooses demonstrations.
 
-    top_k: how many. drop: share of visits without any. draw_top: 0, or how many of the best to draw them from.
+    top_k: how many. drop: share of visits without any. draw_top: 0, or how many of the best to draw them from. shares:
+    share of visits with any at the first and at the last of `visits`, linear between them; what `drop` takes away comes
+    on top.
     """
 
     analogies: Mapping[str, Sequence[Trace]]
@@ -28,21 +50,30 @@ class Demonstrations:
     drop: float = 0.0
     draw_top: int = 0
     seed: int = 0
+    shares: tuple[float, float] = (1.0, 1.0)
+    visits: int = 1
 
     def best(self, problem: Problem) -> list[Trace]:
         """The top-k, best first; none for a problem without analogies."""
         return list(self.analogies.get(problem.id, ())[: self.top_k])
 
-    def on_visit(self, problem: Problem, visit: int) -> list[Trace]:
-        """The ones for this visit, best first."""
+    def on_visit(self, problem: Problem, visit: int, context: int = 0) -> list[Trace]:
+        """The ones for this visit, best first.
+
+        Args:
+            visit: from 0, counted over all problems.
+            context: which of a group's contexts, from 0. Without `draw_top` context i has the i-th best `top_k` traces,
+                and the last there are where they don't reach.
+        """
         traces = self.analogies.get(problem.id, ())
-        if not traces or not (self.drop or self.draw_top):
-            return list(traces[: self.top_k])
-        draw = random.Random(f"{self.seed} {problem.id} {visit}")
-        if draw.random() < self.drop:
+        first, last = self.shares
+        shown = (first + (last - first) * visit / max(1, self.visits - 1)) * (1 - self.drop)
+        draw = random.Random(f"{self.seed} {problem.id} {visit}" + (f" {context}" if context else ""))
+        if not traces or draw.random() >= shown:
             return []
         if not self.draw_top:
-            return list(traces[: self.top_k])
+            start = max(0, min(context * self.top_k, len(traces) - self.top_k))
+            return list(traces[start : start + self.top_k])
         pool = range(min(self.draw_top, len(traces)))
         return [traces[i] for i in sorted(draw.sample(pool, min(self.top_k, len(pool))))]
 

@@ -35,9 +35,9 @@ def train(config: TrainConfig, work: Work) -> None:
     """Train a policy.
 
     The output is a Hugging Face model folder, with log.jsonl (one row per step: loss, reward, share of each
-    verification reason `reason/...`, mean_length, truncated, seconds, learning_rate, eval_accuracy) and samples.jsonl
-    (rollouts with their demonstrations and rewards). A killed run goes on from its last checkpoint with the same
-    curve.
+    verification reason `reason/...`, mean_length, truncated, seconds, learning_rate, eval_accuracy), rollouts.parquet
+    (all of RL's rollouts, with `step`, `visit` and the traces in their prompts) and samples.jsonl (some of them, with
+    the whole text). A killed run goes on from its last checkpoint with the same curve.
 
     Raises:
         InputError: bad input; a prompt longer than the model takes.

@@ -3,7 +3,8 @@
     rarft audit runs/labels-judge runs/labels-pass-rate --output runs/audit
 
 For every two label files: agreement, Cohen's kappa, and the ROC AUC of the one's score against the other's relevance
-(both ways), each with a 95 % interval from resampling problems, since the pairs of one problem are not independent.
+(both ways), each with a 95 % interval from resampling problems, since the pairs of one problem are not independent. The
+AUC compares pairs of the same problem only: what a retriever has to do is to rank them.
 For every file its cost per thousand pairs, from its stage's ledger. Left out: agreement of more than two at once.
 """
 
@@ -85,16 +86,19 @@ def compare(a: Sequence[Label], b: Sequence[Label], resamples: int, seed: int) -
     for i, row in enumerate(a):
         problems.setdefault(row.problem_id, []).append(i)
     groups = [np.array(rows) for rows in problems.values()]
-    measures: dict[str, Callable[[np.ndarray], float | None]] = {
-        "agreement": lambda at: float((yes_a[at] == yes_b[at]).mean()),
-        "kappa": lambda at: kappa(yes_a[at], yes_b[at]),
-        "auc_a_for_b": lambda at: roc_auc(score_a[at], yes_b[at]),
-        "auc_b_for_a": lambda at: roc_auc(score_b[at], yes_a[at]),
+    each = [np.array([i]) for i in range(len(groups))]
+    a_for_b = np.array([comparisons(score_a[at], yes_b[at]) for at in groups])
+    b_for_a = np.array([comparisons(score_b[at], yes_a[at]) for at in groups])
+    measures: dict[str, tuple[Callable[[np.ndarray], float | None], list[np.ndarray]]] = {
+        "agreement": (lambda at: float((yes_a[at] == yes_b[at]).mean()), groups),
+        "kappa": (lambda at: kappa(yes_a[at], yes_b[at]), groups),
+        "auc_a_for_b": (lambda of: _ratio(a_for_b[of]), each),
+        "auc_b_for_a": (lambda of: _ratio(b_for_a[of]), each),
     }
     found: dict[str, Any] = {"n_pairs": len(a), "n_problems": len(groups)}
-    for name, measure in measures.items():
-        value = measure(np.arange(len(a)))
-        ends = None if value is None else bootstrap_statistic(measure, groups, draws=resamples, seed=seed)
+    for name, (measure, rows) in measures.items():
+        value = measure(np.concatenate(rows))
+        ends = None if value is None else bootstrap_statistic(measure, rows, draws=resamples, seed=seed)
         found[name] = None if ends is None else {"value": value, "low": ends[0], "high": ends[1]}
     return found
 
@@ -107,11 +111,19 @@ def kappa(a: np.ndarray, b: np.ndarray) -> float | None:
     return None if one_class else float(cohen_kappa_score(a, b))
 
 
-def roc_auc(scores: np.ndarray, relevant: np.ndarray) -> float | None:
-    """Chance that a relevant pair scores above another, ties counting half; None without both sorts."""
-    from sklearn.metrics import roc_auc_score  # slow to import
+def comparisons(scores: np.ndarray, relevant: np.ndarray) -> tuple[float, float]:
+    """How often a relevant pair of one problem scores above another of it, ties counting half; and of how many.
 
-    return None if relevant.all() == relevant.any() else float(roc_auc_score(relevant, scores))
+    Args:
+        scores: float `(n,)`; relevant: bool `(n,)`.
+    """
+    above = scores[relevant][:, None] - scores[~relevant][None, :]
+    return float((above > 0).sum() + 0.5 * (above == 0).sum()), float(above.size)
+
+
+def _ratio(rows: np.ndarray) -> float | None:
+    won, compared = rows.sum(0)
+    return float(won / compared) if compared else None
 
 
 def _names(paths: Sequence[str], files: Sequence[dict[tuple[str, str], Label]]) -> list[str]:

@@ -4,9 +4,15 @@ By default drawn uniformly among the traces of the problem's own kind, as in the
 surface likeness into the labels. BM25, an embedding model, and an existing retriever's analogies can be mixed in by
 weight. The problem's own trace, and one of a near-identical problem (`records/same_problem.py`), which retrieval would
 block, is never a candidate. Pairs are made lazily, in an order that depends on seed and inputs alone.
+
+Uniform candidates come out of a share of the corpus: chance parts the traces of a kind into shares of twice a
+problem's budget, and deals each problem one. A trace is as likely as any other to be a problem's candidate, and
+problems of one share, which follow each other, have many candidates in common: an engine runs a trace once for all of
+them, and a retriever's batch holds more pairs that were judged.
 """
 
 import random
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +26,8 @@ from rarft.records.problems import Problem, Trace
 from rarft.records.same_problem import near_identical
 
 BLOCK = 256
+SHARE = 2
+"""Traces of a share for each candidate of a problem."""
 
 
 class CandidateConfig(Config):
@@ -76,6 +84,7 @@ class Candidates:
         for i, trace in enumerate(traces):
             self.by_kind[trace.kind].append(i)
         self.everything = range(len(traces))
+        self._parted: dict[str, list[int]] = {}
         self.row = {trace.id: i for i, trace in enumerate(traces)}
 
     def pool(self, problem: Problem) -> Sequence[int]:
@@ -95,8 +104,9 @@ class Candidates:
                 f"no trace has the kind of any problem (problems: {kinds}; traces: "
                 f"{', '.join(sorted(map(str, self.by_kind))[:5])}); name kinds alike, or --no-candidates.same-kind"
             )
-        for start in range(0, len(self.problems), BLOCK):
-            block = self.problems[start : start + BLOCK]
+        problems = sorted(self.problems, key=self._share_of)
+        for start in range(0, len(problems), BLOCK):
+            block = problems[start : start + BLOCK]
             rankings = self._rankings(block)
             for i, problem in enumerate(block):
                 for row in self._choose(problem, {name: ranked[i] for name, ranked in rankings.items()}):
@@ -112,7 +122,7 @@ class Candidates:
             return row not in chosen and trace.id != problem.id and not near_identical(problem.question, trace.problem)
 
         for name, quota in self._quotas().items():
-            source = ranked[name] if name in ranked else self._shuffled(problem, pool)
+            source = ranked[name] if name in ranked else self._uniform(problem, pool)
             taken = 0
             for row in source:
                 if taken == quota:
@@ -121,7 +131,7 @@ class Candidates:
                     chosen[row] = None
                     taken += 1
         if len(chosen) < self.config.per_problem and self.config.uniform:
-            for row in self._shuffled(problem, pool):
+            for row in self._uniform(problem, pool):
                 if len(chosen) == self.config.per_problem:
                     break
                 if fits(row):
@@ -137,6 +147,26 @@ class Candidates:
         for name in sorted(exact, key=lambda name: quotas[name] - exact[name])[:left]:
             quotas[name] += 1
         return quotas
+
+    def _share_of(self, problem: Problem) -> tuple[str, int]:
+        """Kind and number of the problem's share; `("", 0)` where there is but one."""
+        shares = len(self.pool(problem)) // (SHARE * self.config.per_problem)
+        if shares < 2:
+            return "", 0
+        kind = problem.kind if self.config.same_kind else None
+        return kind or "", zlib.crc32(f"{self.seed} {problem.id}".encode()) % shares
+
+    def _uniform(self, problem: Problem, pool: Sequence[int]) -> Iterator[int]:
+        """The traces of the problem's share, then the others, in an order of the problem's own."""
+        kind, number = self._share_of(problem)
+        shares = len(pool) // (SHARE * self.config.per_problem)
+        if shares < 2:
+            yield from self._shuffled(problem, pool)
+            return
+        if kind not in self._parted:
+            self._parted[kind] = random.Random(f"{self.seed} {kind}").sample(pool, len(pool))
+        yield from self._shuffled(problem, self._parted[kind][number::shares])
+        yield from self._shuffled(problem, pool)
 
     def _shuffled(self, problem: Problem, pool: Sequence[int]) -> Iterator[int]:
         """The pool in an order of this problem's own, drawn as far as it is read."""

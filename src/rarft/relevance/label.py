@@ -10,7 +10,7 @@ whole list of traces at once.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class LabelConfig(EngineConfig):
     """The corpus: same formats."""
     labeler: str = "judge"
     """judge: a model behind an API; likelihood: rise of the policy's log-probability; pass-rate: rise of its accuracy;
-    oracle: equal known structures; or module:Class."""
+    rollouts: rise of the reward in a training run's rollouts; oracle: equal known structures; or module:Class."""
     screen: str = "none"
     """A cheaper labeler that goes first; what it puts at the bottom keeps its label as not relevant, and only the rest
     goes to the labeler."""
@@ -62,8 +62,10 @@ class LabelConfig(EngineConfig):
     problems serves as well."""
     calibrate_on: Input | None = None
     """Labels of another labeler (`rarft label`, for instance pass-rate on a few problems) that the likelihood threshold
-    is chosen on; without them it is the best split of the gains above 0."""
+    is chosen on."""
     pass_rate: PassRateConfig = PassRateConfig()
+    rollouts: Input | None = None
+    """Folder of a training run or an evaluation, for labeler rollouts, which labels the pairs that stand in there."""
     structure_column: str = "structure"
     """The column of problems and traces that labeler oracle compares."""
     options: dict[str, Any] = {}
@@ -75,6 +77,8 @@ class LabelConfig(EngineConfig):
 def estimate(config: LabelConfig, known: Known) -> Estimate:
     """Pairs, and what the labelers would take for them: calls, rollouts, tokens, cost. Nothing is called."""
     problems, traces = known.problems(config.problems), known.traces(config.traces)
+    if find_labeler(config.labeler).brings_pairs:
+        return Estimate({"problems": problems, "traces": traces, "pairs": None})
     if problems is None or traces is None or known.is_coming(config.problems) or known.is_coming(config.traces):
         per_problem = config.candidates.per_problem if traces is None else min(config.candidates.per_problem, traces)
         pairs, characters = times(problems, per_problem), UNKNOWN_CHARACTERS
@@ -109,7 +113,7 @@ def _count(candidates: Candidates) -> tuple[int, int]:
     return n_pairs, characters // max(sampled, 1)
 
 
-@stage("label", "stage 1: which trace helps with which problem", place=20, estimate=estimate)
+@stage("label", "stage 1: which trace helps with which problem", place=20, estimate=estimate, version=2)
 def label(config: LabelConfig, work: Work) -> None:
     """Label which traces help with which problems.
 
@@ -122,9 +126,10 @@ def label(config: LabelConfig, work: Work) -> None:
     if config.labeler == config.screen:
         raise InputError(f"screen and labeler are both {config.labeler}; a screen is another, cheaper labeler")
     for name in _chain(config):  # what is wrong with an option shows before files are read
-        _labeler(name, config, Setting(model=config.model)).check()
+        _labeler(name, config, Setting(model=config.model, rollouts=config.rollouts)).check()
+    if config.screen != "none" and any(find_labeler(name).brings_pairs for name in _chain(config)):
+        raise InputError(f"labeler {config.labeler} with screen {config.screen}: one of them brings its own pairs")
     problems, traces = _records(config)
-    candidates = _candidates(config, problems, traces)
     setting = Setting(
         problems=list(problems.values()),
         problems_path=config.problems,
@@ -135,11 +140,18 @@ def label(config: LabelConfig, work: Work) -> None:
         prompt=config.prompt,
         gold_solutions=config.gold_solutions,
         calibrate_on=config.calibrate_on,
+        rollouts=config.rollouts,
         structure_column=config.structure_column,
         seed=config.seed,
     )
     labeler = _labeler(config.labeler, config, setting)
-    total = candidates.upper_bound()
+    candidates: Candidates | Sequence[Pair]
+    if labeler.brings_pairs:
+        candidates = labeler.pairs(problems, traces)
+        total = len(candidates)
+    else:
+        candidates = _candidates(config, problems, traces)
+        total = candidates.upper_bound()
     with LabelWriter(work.path / "labels.parquet") as out:
         if config.screen == "none":
             labeler.label(candidates, total, work, work.scratch, out.write)

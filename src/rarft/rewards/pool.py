@@ -28,6 +28,7 @@ from concurrent.futures import Future
 from typing import IO, Any
 
 import rarft
+from rarft.core.errors import InputError
 
 MEMORY_LIMIT = 1 << 30
 """Bytes of address space a worker may take on top of its libraries."""
@@ -238,7 +239,17 @@ _lock = threading.Lock()
 
 
 def default_workers() -> int:
-    """Cores this process may use, shared among the processes that a launcher started on this machine."""
+    """RARFT_REWARD_WORKERS; by default the cores that this process may use, shared among the processes that a launcher
+    started on this machine.
+
+    Raises:
+        InputError: RARFT_REWARD_WORKERS is no number of processes.
+    """
+    wanted = os.environ.get("RARFT_REWARD_WORKERS", "").strip()
+    if wanted:
+        if not (wanted.isascii() and wanted.isdigit() and int(wanted[:6]) > 0 and len(wanted) < 6):
+            raise InputError(f"RARFT_REWARD_WORKERS is {wanted[:40]!r}; give the number of processes, 1 or more")
+        return int(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 

@@ -1,3 +1,5 @@
+# OpenRLHF scores beside each vLLM engine; all of them together start as many verifiers as the machine has cores.
+export RARFT_REWARD_WORKERS=${RARFT_REWARD_WORKERS:-$((($(getconf _NPROCESSORS_ONLN) + GPUS - 1) / GPUS))}
 options=()
 [ "$HAS_VALIDATION" = false ] || options+=(--eval.dataset "$HERE/$VALIDATION" --eval.steps 10)
 

@@ -1,10 +1,12 @@
 """The reward of this export as TRL calls it: `trl grpo --reward_funcs reward.reward`. The same serves Unsloth.
 
 Answers are checked in processes of their own, each under a time limit; no signals, so it runs in a thread or a daemon.
-The share of each reason (`reason/timeout`, `reason/error`, ...) goes to TRL's log.
+The share of each reason (`reason/timeout`, `reason/error`, ...) goes to TRL's log; asynchronous GRPO, whose rewards
+have no log, gets a warning on the console instead.
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,4 +32,8 @@ def reward(
         for reason in REASONS:
             share = sum(verdict.reason == reason for verdict in verdicts) / len(verdicts)
             log_metric(f"reason/{reason}", share)
+    elif unscored := [verdict.reason for verdict in verdicts if verdict.reason in ("timeout", "error")]:
+        logging.getLogger("rarft").warning(
+            "reward: no verdict on %d of %d answers: %s", len(unscored), len(texts), unscored
+        )
     return [verdict.reward for verdict in verdicts]

@@ -1,3 +1,5 @@
+# verl scores in 8 processes, each of which would start as many verifiers as the machine has cores.
+workers=${RARFT_REWARD_WORKERS:-$((($(getconf _NPROCESSORS_ONLN) + 7) / 8))}
 options=()
 [ "$SHUFFLE" = true ] || options+=(data.shuffle=False)
 [ "$PLAIN" = false ] || options+=(actor_rollout_ref.model.tokenizer_path="$HERE/tokenizer")
@@ -28,6 +30,7 @@ exec python -m verl.trainer.main_ppo \
   actor_rollout_ref.rollout.tensor_model_parallel_size=1 \
   reward.custom_reward_function.path="$HERE/reward.py" \
   reward.custom_reward_function.name=compute_score \
+  "+ray_kwargs.ray_init.runtime_env.env_vars.RARFT_REWARD_WORKERS='$workers'" \
   trainer.n_gpus_per_node="$GPUS" \
   trainer.nnodes="${NODES:-1}" \
   trainer.total_epochs="$EPOCHS" \

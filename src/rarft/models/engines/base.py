@@ -154,11 +154,24 @@ class Metered:
         self._count(sum(map(len, prompts)), sum(len(row.token_ids) for group in groups for row in group))
         return groups
 
-    def score(self, prompts: Sequence[TokenIds], completions: Sequence[Sequence[TokenIds]]) -> list[list[np.ndarray]]:
-        """As `Engine.score`."""
+    def score(
+        self,
+        prompts: Sequence[TokenIds],
+        completions: Sequence[Sequence[TokenIds]],
+        wanted: Sequence[Sequence[int]] | None = None,
+    ) -> list[list[np.ndarray]]:
+        """As `Engine.score`.
+
+        Args:
+            wanted: of how many tokens at each completion's end; None: of all. An engine that `scores_ends` computes the
+                log-probs of no others.
+        """
+        more = () if wanted is None or not getattr(self.engine, "scores_ends", False) else (wanted,)
         with self._busy():
-            rows = self.engine.score(prompts, completions)
+            rows = self.engine.score(prompts, completions, *more)
         self._count(sum(map(len, prompts)) + sum(len(row) for group in completions for row in group), 0)
+        if wanted is not None and not more:
+            rows = [[row[-n:] for row, n in zip(*of, strict=True)] for of in zip(rows, wanted, strict=True)]
         return rows
 
     def each(self, call: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:

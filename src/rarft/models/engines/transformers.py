@@ -14,8 +14,9 @@ from rarft.models.generation import generate
 from rarft.models.loading import context_length, load_policy
 from rarft.models.packing import base_model, score
 
-CPU_WORK, GPU_WORK = 2e12, 2e15
-"""Floating-point operations of a few seconds, for `call_tokens`."""
+CPU_WORK, GPU_WORK = 6e13, 6e16
+"""Floating-point operations of a minute or so, for `call_tokens`: problems of one call share what their traces cost."""
+MOST_CALL_TOKENS = 1 << 19
 
 
 class TransformersEngine:
@@ -27,6 +28,7 @@ class TransformersEngine:
     """
 
     calls_at_once = 1
+    scores_ends = True
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class TransformersEngine:
         base = base_model(model)
         self.context_length = context_length(base.config)
         work = CPU_WORK if base.get_input_embeddings().weight.device.type == "cpu" else GPU_WORK
-        self.call_tokens = int(work / (2 * base.num_parameters()))
+        self.call_tokens = min(MOST_CALL_TOKENS, int(work / (2 * base.num_parameters())))
 
     @classmethod
     def load(cls, model: str, options: EngineOptions) -> TransformersEngine:
@@ -64,9 +66,15 @@ class TransformersEngine:
             autocast=self.autocast,
         )
 
-    def score(self, prompts: Sequence[TokenIds], completions: Sequence[Sequence[TokenIds]]) -> list[list[np.ndarray]]:
-        """As `Engine.score`."""
-        found = score(self.model, prompts, completions, batch_tokens=self.options.batch_tokens, autocast=self.autocast)
+    def score(
+        self,
+        prompts: Sequence[TokenIds],
+        completions: Sequence[Sequence[TokenIds]],
+        wanted: Sequence[Sequence[int]] | None = None,
+    ) -> list[list[np.ndarray]]:
+        """As `Engine.score`; with `wanted`, of so many tokens at the end of each completion only."""
+        batch_tokens, autocast = self.options.batch_tokens, self.autocast
+        found = score(self.model, prompts, completions, wanted=wanted, batch_tokens=batch_tokens, autocast=autocast)
         return [[row.numpy() for row in rows] for rows in found]
 
     def close(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from rarft.models.engines.base import EngineOptions, Sampling
 from rarft.models.engines.transformers import TransformersEngine
 from rarft.policy.job import Job
 from rarft.records.problems import Problem
+from rarft.records.rollouts import ROLLOUTS, Rollout, write_rollouts
 from rarft.rewards import Verdict
 from rarft.rewards.problems import verify_problems
 
@@ -49,11 +52,21 @@ def cut_log(path: Path, step: int) -> None:
     path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
-class Monitor(TrainerCallback):
-    """Writes log.jsonl and samples.jsonl into `folder`, evaluates, shows progress, and watches for trouble."""
+def rollouts_file(scratch: Path, process: int) -> Path:
+    """Where a process keeps its rollouts while it trains."""
+    return scratch / f"rollouts-{process}.jsonl"
 
-    def __init__(self, job: Job, folder: Path) -> None:
-        self.job, self.folder = job, folder
+
+class Monitor(TrainerCallback):
+    """Writes log.jsonl, samples.jsonl and the rollouts, evaluates, shows progress, and watches for trouble.
+
+    Args:
+        folder: of the result.
+        scratch: what a killed run keeps.
+    """
+
+    def __init__(self, job: Job, folder: Path, scratch: Path) -> None:
+        self.job, self.folder, self.scratch = job, folder, scratch
         self.tokens_in = self.tokens_out = 0
         self.before = [0, 0]  # this process's tokens in and out up to the checkpoint it went on from
         self.constant = 0
@@ -77,18 +90,40 @@ class Monitor(TrainerCallback):
     def note_rollouts(
         self,
         problems: Sequence[Problem],
-        demonstrations: Sequence[Sequence[str]],
+        columns: dict[str, Any],
         completions: Sequence[str],
         completion_ids: Sequence[Sequence[int]],
         verdicts: Sequence[Verdict],
     ) -> None:
-        """Count the rollouts of a step and write a few of them, another place of the batch at each step."""
+        """Count the rollouts of a step and write them, and a few for people, another place of the batch at each step.
+
+        Args:
+            columns: `demonstrations` (trace ids), `visit`, `sample` and `prompt_length` of each row.
+        """
         trainer, config = self.trainer, self.job.config
         ends = {*trainer.eos_token_ids, self.job.tokenizer.pad_token_id}
+        demonstrations = columns["demonstrations"]
         self.tokens_out += sum(map(len, completion_ids))
+        step = trainer.state.global_step + 1
+        with open(rollouts_file(self.scratch, trainer.accelerator.process_index), "a", encoding="utf-8") as file:
+            for i, problem in enumerate(problems):
+                row = {
+                    "step": step,
+                    "visit": columns["visit"][i],
+                    "sample": columns["sample"][i],
+                    "problem_id": problem.id,
+                    "trace_ids": list(demonstrations[i]),
+                    "completion": completions[i],
+                    "answer": verdicts[i].answer,
+                    "reward": verdicts[i].reward,
+                    "reason": verdicts[i].reason,
+                    "n_tokens": len(completion_ids[i]),
+                    "truncated": completion_ids[i][-1] not in ends,
+                    "n_prompt_tokens": columns["prompt_length"][i],
+                }
+                file.write(json.dumps(row) + "\n")
         if not self.writes or not config.samples_per_step:
             return
-        step = trainer.state.global_step + 1
         count = min(config.samples_per_step, len(completions))
         with open(self.folder / "samples.jsonl", "a", encoding="utf-8") as file:
             for n in range(count):
@@ -166,6 +201,18 @@ class Monitor(TrainerCallback):
         accelerator = self.trainer.accelerator
         counts = torch.tensor(self._tokens(), device=accelerator.device)
         self.tokens_in, self.tokens_out = accelerator.reduce(counts).tolist()
+        accelerator.wait_for_everyone()
+        if self.writes:
+            self._gather_rollouts(accelerator.num_processes)
+
+    def _gather_rollouts(self, processes: int) -> None:
+        """Write rollouts.parquet from what each process kept, step by step."""
+        with ExitStack() as stack:
+            paths = [rollouts_file(self.scratch, process) for process in range(processes)]
+            files = [stack.enter_context(path.open(encoding="utf-8")) for path in paths]
+            rows = heapq.merge(*(map(json.loads, file) for file in files), key=lambda row: row["step"])
+            made = (Rollout("problems", context=0, **row) for row in rows)
+            write_rollouts(self.folder / ROLLOUTS, made, training=True)
 
     def results(self) -> dict[str, Any]:
         """Facts for the manifest: the last logged values, and the share of rollouts that hit the token limit."""

@@ -28,16 +28,19 @@ class WithDemonstrations(Base):
     """Prompt tokens computed, each group's once."""
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
-        job = self.job
+        job, group = self.job, self.num_generations
         rows, self._contexts = [], []
-        for row in inputs:
+        for i, row in enumerate(inputs):
             problem = job.problems[row["problem"]]
-            traces = job.demonstrations.on_visit(problem, row["visit"])
+            sample = (self.accelerator.process_index * len(inputs) + i) % group
+            context = sample * job.config.contexts_per_group // group
+            traces = job.demonstrations.on_visit(problem, row["visit"], context)
             ids = job.prompts.of(problem, traces)
             self._contexts.append(ids)
             if not self._contexts[:-1] or ids != self._contexts[-2]:
                 self.prompt_tokens += len(ids)
-            rows.append({**row, "prompt": problem.question, "demonstrations": [trace.id for trace in traces]})
+            told = {"demonstrations": [trace.id for trace in traces], "sample": sample, "prompt_length": len(ids)}
+            rows.append({**row, "prompt": problem.question, **told})
         return super()._generate_and_score_completions(rows)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -82,15 +85,14 @@ def make_reward(job: Job, monitor: Monitor) -> Any:
         completions: list[str],
         completion_ids: list[list[int]],
         problem: list[int],
-        demonstrations: list[list[str]],
         log_metric: Any,
-        **_: Any,
+        **columns: Any,
     ) -> list[float]:
         problems = [job.problems[i] for i in problem]
         verdicts = verify_problems(problems, completions, job.config.reward)
         for reason in REASONS:
             log_metric(f"reason/{reason}", sum(v.reason == reason for v in verdicts) / len(verdicts))
-        monitor.note_rollouts(problems, demonstrations, completions, completion_ids, verdicts)
+        monitor.note_rollouts(problems, columns, completions, completion_ids, verdicts)
         return [v.reward for v in verdicts]
 
     reward.__name__ = job.config.reward.replace("/", "_")

@@ -20,7 +20,7 @@ from rarft.core.stages import Work
 from rarft.policy.config import TrainConfig
 from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
-from rarft.policy.trl.monitor import Monitor, cut_log
+from rarft.policy.trl.monitor import Monitor, cut_log, rollouts_file
 
 
 def train_policy(config: TrainConfig, work: Work) -> None:
@@ -33,10 +33,11 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     if first_process():
         for name in ("log.jsonl", "samples.jsonl"):
             cut_log(work.path / name, done)
+    cut_log(rollouts_file(work.scratch, int(os.environ.get("RANK", "0"))), done)
     if checkpoint and first_process():
         log(f"train: going on from step {done} of {job.steps}")
     make_trainer = sft.make_trainer if config.algorithm == "sft" else rl.make_trainer
-    monitor = Monitor(job, work.path)
+    monitor = Monitor(job, work.path, work.scratch)
     trainer = make_trainer(job, arguments(job, work.scratch / "checkpoints"), monitor)
     monitor.watch(trainer)
     try:

@@ -16,7 +16,7 @@ has a section of that name, else as `--options.samples 8`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,6 +58,8 @@ class Setting:
     """Traces of the problems themselves."""
     calibrate_on: str | None = None
     """Labels of another labeler to choose a threshold on."""
+    rollouts: str | None = None
+    """What a training run or an evaluation has sampled."""
     structure_column: str = "structure"
     seed: int = 0
 
@@ -73,15 +75,21 @@ class Labeler:
 
     Attributes:
         options: as `Options` has them.
+        brings_pairs: whether `pairs` says what is labelled, and not the candidates.
     """
 
     Options: ClassVar[type[Config]] = Config
+    brings_pairs: ClassVar[bool] = False
 
     def __init__(self, options: Any, setting: Setting) -> None:
         self.options, self.setting = options, setting
 
     def check(self) -> None:
         """Check, before any work, what can be checked. Raises InputError."""
+
+    def pairs(self, problems: Mapping[str, Problem], traces: Mapping[str, Trace]) -> Sequence[Pair]:
+        """The pairs to label, those of one problem after each other; for a labeler that `brings_pairs`."""
+        raise NotImplementedError
 
     def label(self, pairs: Iterable[Pair], total: int, work: Work, scratch: Path, write: Write) -> None:
         """Label pairs.

@@ -5,7 +5,9 @@ For a problem q with gold answer a and a trace c, the gain is
     log P_M(a | q, c) / |a|  -  log P_M(a | q) / |a|
 
 in nats per token, with a written as the policy has to write it, `\boxed{a}`; likewise for the gold solution where there
-is one (a column `solution` of the problem, or a trace of the very same problem). `target` says which is the score.
+is one (a column `solution` of the problem, or a trace of the very same problem). `target` says which counts. The score
+is how far the gain stands above those of the problem's other candidates (`relative.py`).
+
 A prompt runs once for all texts that continue it; so does what prompts begin with, a trace that several problems of
 one call have as their candidate. The prompt without a trace runs once for each problem. Left out: sampling. The
 likelihood of a text that the policy would not write is a proxy; `rarft audit` says how good it is.
@@ -13,6 +15,7 @@ likelihood of a text that the policy would not write is a proxy; `rarft audit` s
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -30,18 +33,16 @@ from rarft.records.problems import Problem, load_traces, require_answers
 from rarft.records.same_problem import letters
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
+from rarft.relevance.relative import deviations
 from rarft.relevance.resume import by_problem
-
-HELD_OUT_SHARE, HELD_OUT_LEAST = 0.1, 200
 
 
 class LikelihoodConfig(Config):
     target: Literal["auto", "answer", "solution", "both"] = "auto"
     """What the policy should find likelier: the gold answer, the gold solution, or both (their mean); auto: the
     solution if every problem has one, else the answer (docs/label.md has what each was worth)."""
-    threshold: float | None = None
-    """Score above which a pair is relevant, in nats per token; without it, the best split in two of the gains above 0
-    among held-out pairs."""
+    threshold: float = 2.0
+    """Score above which a pair is relevant, in standard deviations of the problem's candidates (docs/label.md)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model; auto is that of its weights."""
     batch_tokens: Annotated[int, NotInResult] = Field(16384, ge=1)
@@ -62,7 +63,7 @@ class Likelihood(Labeler):
                 it, or no threshold can be chosen.
         """
         targets = Targets(self.setting, self.options.target)
-        gains: list[list[float]] = []
+        gains: list[list[list[float]]] = []
         for _, row in by_problem(
             pairs,
             lambda: Scorer(self.setting, self.options, targets),  # no model is loaded where nothing is left to do
@@ -71,16 +72,18 @@ class Likelihood(Labeler):
             total,
             work,
         ):
-            gains += row["gains"]
+            gains.append(row["gains"])
             work.ledger.add(tokens_in=row["tokens"])
-        values = [sum(gain) / len(gain) for gain in gains]
-        threshold, facts = _choose_threshold(pairs, values, self.options, self.setting)
+        means = [[sum(gain) / len(gain) for gain in own] for own in gains]
+        values = [float(value) for own in deviations(means) for value in own]
+        threshold, facts = _choose_threshold(zip(pairs, values, strict=True), self.options, self.setting)
         target = "both" if len(targets.names) == 2 else targets.names[0]
         work.results |= {"likelihood_target": target, "likelihood_threshold": threshold, **facts}
-        log(f"likelihood: relevant above {threshold:.4f} nats per token")
-        for (problem, trace), gain, value in zip(pairs, gains, values, strict=True):
+        log(f"likelihood: relevant from {threshold:.2f} standard deviations above the problem's other candidates")
+        for (problem, trace), gain, value in zip(pairs, chain.from_iterable(gains), values, strict=True):
             told = ", ".join(f"{name} {one:+.4f}" for name, one in zip(targets.names, gain, strict=True))
-            write(Label(problem.id, trace.id, value > threshold, value, "likelihood", f"{told} nats per token"))
+            rationale = f"{told} nats per token; {value:+.2f} deviations above the problem's candidates"
+            write(Label(problem.id, trace.id, value > threshold, value, "likelihood", rationale))
 
 
 class Targets:
@@ -197,6 +200,7 @@ def mean_logps(engine: Metered, rows: Sequence[Row]) -> list[list[float]]:
     prompts: list[list[int]] = []
     completions: list[list[list[int]]] = []
     of: list[list[int]] = []
+    wanted: list[list[int]] = []
     for trace, group in places.items():
         shared = _shared([rows[i].prompt for i in group]) if trace is not None else 0
         saved = shared * (len(group) - 1)
@@ -205,15 +209,17 @@ def mean_logps(engine: Metered, rows: Sequence[Row]) -> list[list[float]]:
             prompts.append(rows[group[0]].prompt[:shared])
             completions.append([rows[i].prompt[shared:] + text for i in group for text in rows[i].texts])
             of.append(group)
+            wanted.append([len(text) for i in group for text in rows[i].texts])
         else:
             prompts += [rows[i].prompt for i in group]
             completions += [rows[i].texts for i in group]
             of += [[i] for i in group]
+            wanted += [list(map(len, rows[i].texts)) for i in group]
     found: list[list[float]] = [[] for _ in rows]
-    for group, logps in zip(of, engine.score(prompts, completions), strict=True):
+    for group, logps in zip(of, engine.score(prompts, completions, wanted), strict=True):
         values = iter(logps)
         for i in group:
-            found[i] = [float(next(values)[-len(text) :].mean()) for text in rows[i].texts]
+            found[i] = [float(next(values).mean()) for _ in rows[i].texts]
     return found
 
 
@@ -225,25 +231,16 @@ def _shared(prompts: Sequence[list[int]]) -> int:
 
 
 def _choose_threshold(
-    pairs: Iterable[Pair], values: Sequence[float], config: LikelihoodConfig, setting: Setting
+    scored: Iterable[tuple[Pair, float]], config: LikelihoodConfig, setting: Setting
 ) -> tuple[float, dict[str, Any]]:
     """The threshold, and what to note about its choice."""
-    calibrate_on, seed = setting.calibrate_on, setting.seed
-    if config.threshold is not None:
+    if setting.calibrate_on is None:
         return config.threshold, {}
-    if calibrate_on is not None:
-        truth = {(row.problem_id, row.trace_id): row.relevant for row in read_labels(calibrate_on)}
-        known = [
-            (value, truth[problem.id, trace.id])
-            for (problem, trace), value in zip(pairs, values, strict=True)
-            if (problem.id, trace.id) in truth
-        ]
-        return calibrated_threshold(known, calibrate_on, seed)
-    rng = np.random.default_rng(seed)
-    size = min(len(values), max(HELD_OUT_LEAST, int(HELD_OUT_SHARE * len(values))))
-    held_out = np.asarray(values)[np.sort(rng.permutation(len(values))[:size])]
-    split = best_split(held_out[held_out > 0])  # what does not raise the probability is not relevant
-    return split, {"likelihood_held_out_pairs": size}
+    truth = {(row.problem_id, row.trace_id): row.relevant for row in read_labels(setting.calibrate_on)}
+    known = [
+        (value, truth[problem.id, trace.id]) for (problem, trace), value in scored if (problem.id, trace.id) in truth
+    ]
+    return calibrated_threshold(known, setting.calibrate_on, setting.seed)
 
 
 def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed: int) -> tuple[float, dict[str, Any]]:
@@ -278,17 +275,3 @@ def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed:
         "likelihood_calibration_pairs": len(known),
         "likelihood_balanced_accuracy": {"chosen_on": balanced(best, 0), "held_out": balanced(best, 1)},
     }
-
-
-def best_split(values: Any) -> float:
-    """The threshold that parts values into two groups with the most variance between them (Otsu's); 0 if all agree."""
-    ordered = np.sort(np.asarray(values, dtype=float))
-    if len(ordered) < 2 or ordered[0] == ordered[-1]:
-        return 0.0
-    below = np.arange(1, len(ordered))
-    sums = np.cumsum(ordered)
-    mean_below = sums[:-1] / below
-    mean_above = (sums[-1] - sums[:-1]) / (len(ordered) - below)
-    between = below * (len(ordered) - below) * (mean_above - mean_below) ** 2
-    i = int(np.argmax(between))
-    return float((ordered[i] + ordered[i + 1]) / 2)

@@ -1,9 +1,9 @@
 r"""The pass-rate labeler: how much a trace raises the policy's accuracy, by sampling and verifying.
 
-Score = accuracy with the trace - accuracy without: the expected benefit itself, where the other labelers are proxies.
-Each accuracy is a count of right samples; the rationale gives both with Newcombe's 95 % interval of the difference. A
-pair is relevant when the accuracy with the trace is the higher one with probability `confidence`, both accuracies
-having uniform priors. Left out: spending more samples on the close pairs.
+Score = accuracy with the trace - accuracy with the problem's other candidates: the benefit itself, where the other
+labelers are proxies. A pair is relevant when the accuracy with the trace is the higher one with probability
+`confidence`, both accuracies having uniform priors. The rationale gives the counts, those without any trace too, and
+Newcombe's 95 % interval of the gain over no trace. Left out: spending more samples on the close pairs.
 """
 
 import math
@@ -32,13 +32,13 @@ class PassRateConfig(Config):
     samples: int = Field(8, ge=1)
     """Samples for each pair."""
     base_samples: int = Field(32, ge=1)
-    """Samples for each problem without a trace; shared by all its pairs."""
+    """Samples for each problem without a trace; told in the rationale, and what counts where it has one candidate."""
     max_new_tokens: int = Field(512, ge=1)
     """Most tokens of one sample."""
     temperature: float = Field(1.0, ge=0, le=100)
     """Sampling temperature."""
     confidence: float = Field(0.9, ge=0.5, lt=1)
-    """Probability, from 0.5 to 1, that the trace helps, from which a pair is relevant."""
+    """Probability, from 0.5 to 1, that the trace helps more than the others, from which a pair is relevant."""
     reward: str = "math"
     """Verifier of the samples."""
     batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
@@ -63,9 +63,10 @@ class PassRate(Labeler):
         with_trace = without = n_pairs = n_problems = 0
         for own, row in rows:
             work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
+            in_all = sum(row["right"])
             for pair, right in zip(own, row["right"], strict=True):
-                write(_label(pair, right, row["base"], config))
-            with_trace, n_pairs = with_trace + sum(row["right"]), n_pairs + len(own)
+                write(_label(pair, right, in_all - right, len(own) - 1, row["base"], config))
+            with_trace, n_pairs = with_trace + in_all, n_pairs + len(own)
             without, n_problems = without + row["base"], n_problems + 1
         work.results |= {
             "accuracy_with_trace": with_trace / max(1, n_pairs * config.samples),
@@ -138,16 +139,19 @@ class Sampler:
         return zlib.crc32(f"{self.setting.seed} {problem.id} {trace.id if trace else ''}".encode())
 
 
-def _label(pair: Pair, right: int, base: int, config: PassRateConfig) -> Label:
+def _label(pair: Pair, right: int, others: int, n_others: int, base: int, config: PassRateConfig) -> Label:
+    """The label of a pair whose problem has `n_others` other candidates, with `others` right samples among them."""
     n, n_base = config.samples, config.base_samples
-    gain = right / n - base / n_base
-    better = probability_better(right, n, base, n_base)
+    against, n_against = (others, n * n_others) if n_others else (base, n_base)
+    better = probability_better(right, n, against, n_against)
     low, high = newcombe(right, n, base, n_base)
     rationale = (
-        f"{right}/{n} right with, {base}/{n_base} without; gain {gain:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; "
-        f"helps with probability {better:.3f}"
+        f"{right}/{n} right with, {others}/{n * n_others} with the other candidates, {base}/{n_base} without; "
+        f"over none {right / n - base / n_base:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; helps with probability "
+        f"{better:.3f}"
     )
-    return Label(pair.problem.id, pair.trace.id, better >= config.confidence, gain, "pass-rate", rationale)
+    score = right / n - against / n_against
+    return Label(pair.problem.id, pair.trace.id, better >= config.confidence, score, "pass-rate", rationale)
 
 
 def probability_better(right: int, n: int, base: int, n_base: int) -> float:

@@ -1,0 +1,300 @@
+"""`rarft preflight`: will examples help this policy on these problems? Measured on a sample, before GPU days are spent.
+
+    rarft preflight --problems P --traces T --model M --gold-solutions S --output runs/preflight
+
+Accuracy bare; with a random example; with what BM25 and an untuned encoder think alike; and with the best of
+`candidates` random examples: the `shortlist` that make the gold solution likeliest (random ones where no gold solution
+is known) are sampled, the best is chosen on half of the samples and scored on the other half, so that luck does not
+count. The same for each prompt template. What follows from the numbers is in `verdict.py`. Each problem is on disk
+before the next, so a killed run goes on. Left out: training; what RL makes of an example that does not help yet.
+"""
+
+import random
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from rarft.core.append_log import AppendLog
+from rarft.core.artifacts import write_json
+from rarft.core.config import Count, Input, NotInResult, Seed
+from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known, times
+from rarft.core.progress import Progress, log
+from rarft.core.stages import Work, stage
+from rarft.models.engines import open_engine
+from rarft.models.engines.base import EngineConfig, EngineOptions, Metered, Sampling
+from rarft.models.prompts import PromptConfig, render_prompt, uses_chat
+from rarft.preflight.verdict import conclude
+from rarft.records.bm25 import BM25
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import letters, near_identical
+from rarft.rewards.problems import check_problems, verify_problems
+
+ARMS = ("none", "random", "bm25", "untuned", "best")
+Arm = tuple[str, list[Trace]]
+"""An arm and the trace in its prompt, if any."""
+
+
+class PreflightConfig(EngineConfig):
+    problems: Input
+    """Problems that RL would train on: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
+    traces: Input
+    """The corpus: same formats."""
+    model: Input
+    """The policy: a Hugging Face id, a folder, or a GGUF file."""
+    encoder: Input = "minilm"
+    """The untuned encoder: a folder, a Hugging Face id, or `minilm`."""
+    gold_solutions: Input | None = None
+    """Traces of the problems themselves, whose solutions tell which examples to try; a `solution` column of the
+    problems serves as well."""
+    reward: str = "math"
+    """Verifier of the samples."""
+    templates: list[Literal["chat", "plain"]] = ["chat", "plain"]
+    """Prompt templates to compare; chat is left out where the tokenizer has none."""
+    instruction: str | None = None
+    """What the policy is told to do; without it the prompt's own with chat, and nothing with plain."""
+    n_problems: Count = 24
+    """Problems of the sample."""
+    n_traces: Count = 2000
+    """Most traces of the sample."""
+    samples: int = Field(8, ge=4)
+    """Samples of each problem with each example."""
+    candidates: Count = 64
+    """Random examples of each problem that the best is sought among."""
+    shortlist: Count = 3
+    """How many of them are sampled."""
+    max_new_tokens: Count = 512
+    """Most tokens of a sample."""
+    temperature: float = Field(1.0, gt=0, le=100)
+    """Sampling temperature."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the model; auto is that of its weights."""
+    batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
+    """Samples decoded at a time."""
+    seed: Seed = 0
+    """Seed of every random choice."""
+
+
+def estimate(config: PreflightConfig, known: Known) -> Estimate:
+    """Pairs that are scored, and rollouts with their tokens at most."""
+    problems = known.problems(config.problems)
+    problems = None if problems is None else min(problems, config.n_problems)
+    asked = times(problems, len(config.templates))
+    rollouts = times(asked, config.samples, len(ARMS) - 1 + config.shortlist)
+    return Estimate(
+        {
+            "pairs": times(asked, config.candidates),
+            "rollouts": rollouts,
+            "tokens": times(rollouts, config.max_new_tokens),
+        }
+    )
+
+
+@stage("preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate)
+def run_preflight(config: PreflightConfig, work: Work) -> None:
+    """Measure on a sample what examples do for a policy, and say what follows.
+
+    Writes preflight.json and preflight.md, and prints the latter.
+
+    Raises:
+        InputError: bad problems or traces, a model or encoder that can't be loaded, a prompt that does not fit.
+    """
+    problems, traces = sample_of(config)
+    check_problems(problems, config.problems, config.reward)
+    solutions = _solutions(problems, config)
+    log(f"preflight: {len(problems)} problems, {len(traces)} traces, {config.samples} samples of each arm")
+    ranked = _look_alikes(problems, traces, config)
+    with closing(AppendLog(work.scratch / "problems.jsonl")) as kept:
+        done = {(row["template"], row["problem"]): row for row in kept.rows()}
+        with closing(_Policy(config)) as policy:
+            plan = [(t, i) for t in policy.templates for i in range(len(problems))]
+            with Progress("sampling", len(plan), sum((t, problems[i].id) in done for t, i in plan)) as progress:
+                for template, i in plan:
+                    problem = problems[i]
+                    if (template, problem.id) in done:
+                        continue
+                    alike = {name: trace for name, best in ranked.items() if (trace := best[i]) is not None}
+                    row = policy.measure(template, problem, traces, alike, solutions.get(problem.id))
+                    done[template, problem.id] = row
+                    kept.append(row)
+                    progress.advance()
+            found = {str(t): [done[t, problem.id] for problem in problems] for t in policy.templates}
+            facts = {"context_length": policy.engine.context_length, "max_new_tokens": config.max_new_tokens}
+    for row in done.values():
+        work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"], calls=1)
+    result, page = conclude(found, facts, config.seed)
+    write_json(work.path / "preflight.json", result)
+    (work.path / "preflight.md").write_text(page, encoding="utf-8")
+    work.results |= {"verdict": result["verdict"]}
+    print(page)
+
+
+def sample_of(config: PreflightConfig) -> tuple[list[Problem], list[Trace]]:
+    """Problems and traces drawn by the seed, in the order of their files."""
+    rng = random.Random(config.seed)
+    problems, traces = load_problems(config.problems), load_traces(config.traces)
+    chosen = sorted(rng.sample(range(len(problems)), min(config.n_problems, len(problems))))
+    drawn = sorted(rng.sample(range(len(traces)), min(config.n_traces, len(traces))))
+    return [problems[i] for i in chosen], [traces[i] for i in drawn]
+
+
+def _solutions(problems: Sequence[Problem], config: PreflightConfig) -> dict[str, str]:
+    """Problem id -> gold solution, where there is one."""
+    solved = load_traces(config.gold_solutions) if config.gold_solutions else []
+    known = {letters(trace.problem): trace.solution for trace in solved}
+    found = {p.id: p.extra.get("solution") or known.get(letters(p.question)) for p in problems}
+    return {key: str(value).strip() for key, value in found.items() if value}
+
+
+def _look_alikes(
+    problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig
+) -> dict[str, list[Trace | None]]:
+    """For BM25 and for the untuned encoder each problem's best trace that the leak guard lets through."""
+    from rarft.retriever.encoder import load_encoder
+    from rarft.retriever.maxsim import scores
+
+    questions = [problem.question for problem in problems]
+    encoder = load_encoder(config.encoder)
+    tables = {
+        "bm25": BM25([f"{trace.problem} {trace.solution}" for trace in traces]).scores(questions),
+        "untuned": scores(encoder.encode_problems(questions), encoder.encode_traces(traces)),
+    }
+    return {
+        name: [_first(problem, traces, row) for problem, row in zip(problems, table, strict=True)]
+        for name, table in tables.items()
+    }
+
+
+def _first(problem: Problem, traces: Sequence[Trace], scores: np.ndarray) -> Trace | None:
+    ranked = (traces[int(i)] for i in np.argsort(-scores, kind="stable"))
+    return next((trace for trace in ranked if _may_stand(problem, trace)), None)
+
+
+def _may_stand(problem: Problem, trace: Trace) -> bool:
+    return trace.id != problem.id and not near_identical(problem.question, trace.problem)
+
+
+@dataclass
+class Sampled:
+    """What one arm's prompt led to."""
+
+    rewards: list[float]
+    reasons: list[str]
+    lengths: list[int]
+    truncated: int
+    prompt: int
+    """Tokens of the prompt."""
+
+
+class _Policy:
+    """The engine, and a problem's arms."""
+
+    def __init__(self, config: PreflightConfig) -> None:
+        options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size, vllm=config.vllm)
+        self.config = config
+        self.engine: Metered = open_engine(config.engine, config.model, options)
+        has_chat = uses_chat(self.engine.tokenizer, PromptConfig())
+        self.templates = [t for t in dict.fromkeys(config.templates) if t == "plain" or has_chat]
+        if not self.templates:
+            raise InputError(f"{config.model}: its tokenizer has no chat template; add plain to --templates")
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+    def measure(
+        self, template: str, problem: Problem, traces: Sequence[Trace], alike: dict[str, Trace], solution: str | None
+    ) -> dict[str, Any]:
+        """A problem's row: each arm's rewards, and what it took."""
+        config = self.config
+        began, before = time.monotonic(), (self.engine.tokens_in, self.engine.tokens_out)
+        pool = list(self._drawn(problem, traces))
+        scored = time.monotonic()
+        shortlist = self._shortlist(template, problem, pool, solution)
+        scored = time.monotonic() - scored
+        arms: list[Arm] = [("none", []), ("random", pool[:1]), *((name, [trace]) for name, trace in alike.items())]
+        arms += [(f"best-{n}", [trace]) for n, trace in enumerate(shortlist)]
+        sampled = dict(zip([name for name, _ in arms], self._sample(template, problem, arms), strict=True))
+        half = config.samples // 2
+        tried = [sampled.pop(f"best-{n}") for n in range(len(shortlist))]
+        chosen = max(range(len(tried)), key=lambda n: sum(tried[n].rewards[:half]))
+        best = tried[chosen]
+        sampled["best"] = Sampled(best.rewards[half:], best.reasons[half:], best.lengths[half:], 0, best.prompt)
+        every = [*sampled.values(), *tried]
+        return {
+            "template": template,
+            "problem": problem.id,
+            "rewards": {name: one.rewards for name, one in sampled.items()},
+            "groups": {name: one.rewards for name, one in sampled.items() if name != "best"} | {"best": best.rewards},
+            "trace": {name: trace[0].id for name, trace in arms if trace} | {"best": shortlist[chosen].id},
+            "reasons": {name: one.reasons for name, one in sampled.items()},
+            "lengths": [length for one in every for length in one.lengths],
+            "truncated": sum(one.truncated for one in every),
+            "longest_prompt": max(one.prompt for one in every),
+            "by_likelihood": solution is not None,
+            "scored_pairs": len(pool) if solution is not None else 0,
+            "scoring_seconds": round(scored, 3),
+            "seconds": round(time.monotonic() - began, 3),
+            "rollouts": config.samples * len(arms),
+            "tokens_in": self.engine.tokens_in - before[0],
+            "tokens_out": self.engine.tokens_out - before[1],
+        }
+
+    def _drawn(self, problem: Problem, traces: Sequence[Trace]) -> Iterator[Trace]:
+        """The problem's random candidates."""
+        rng = random.Random(f"{self.config.seed} {problem.id}")
+        left = self.config.candidates
+        for i in rng.sample(range(len(traces)), len(traces)):
+            if left and _may_stand(problem, traces[i]):
+                left -= 1
+                yield traces[i]
+
+    def _prompt(self, template: str) -> PromptConfig:
+        told = self.config.instruction
+        if told is None:
+            told = PromptConfig().instruction if template == "chat" else ""
+        return PromptConfig.model_validate({"template": template, "instruction": told})
+
+    def _ids(self, template: str, problem: Problem, traces: Sequence[Trace]) -> list[int]:
+        return render_prompt(self.engine.tokenizer, problem.question, traces, self._prompt(template))
+
+    def _shortlist(self, template: str, problem: Problem, pool: list[Trace], solution: str | None) -> list[Trace]:
+        """The candidates to sample: those that make the gold solution likeliest, or the first."""
+        if not pool:
+            raise InputError(f"problem {problem.id}: every trace is of the same problem; give more traces")
+        if solution is None:
+            return pool[: self.config.shortlist]
+        text = list(self.engine.tokenizer(solution, add_special_tokens=False)["input_ids"])
+        prompts = [self._ids(template, problem, [trace]) for trace in pool]
+        means = [float(rows[0].mean()) for rows in self.engine.score(prompts, [[text]] * len(prompts))]
+        order = sorted(range(len(pool)), key=lambda i: -means[i])
+        return [pool[i] for i in order[: self.config.shortlist]]
+
+    def _sample(self, template: str, problem: Problem, arms: Sequence[Arm]) -> list[Sampled]:
+        """Every arm's samples, verified. A prompt that does not fit the model is counted, and not sampled."""
+        config = self.config
+        prompts = [self._ids(template, problem, traces) for _, traces in arms]
+        limit = self.engine.context_length
+        fits = [n for n, ids in enumerate(prompts) if limit is None or len(ids) + config.max_new_tokens <= limit]
+        seeds = [zlib.crc32(f"{config.seed} {template} {problem.id} {arms[n][0]}".encode()) for n in fits]
+        sampling = Sampling(config.max_new_tokens, config.temperature)
+        groups = self.engine.sample([prompts[n] for n in fits], [config.samples] * len(fits), seeds, sampling)
+        texts = [self.engine.tokenizer.decode(c.token_ids, skip_special_tokens=True) for group in groups for c in group]
+        verdicts = iter(verify_problems([problem] * len(texts), texts, config.reward))
+        found = [Sampled([0.0] * config.samples, ["too_long"] * config.samples, [], 0, len(ids)) for ids in prompts]
+        for n, group in zip(fits, groups, strict=True):
+            told = [next(verdicts) for _ in group]
+            found[n] = Sampled(
+                [v.reward for v in told],
+                [v.reason for v in told],
+                [len(c.token_ids) for c in group],
+                sum(not c.finished for c in group),
+                len(prompts[n]),
+            )
+        return found

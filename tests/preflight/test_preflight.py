@@ -1,0 +1,132 @@
+"""Preflight: the stage on a tiny policy, its kill, and what follows from numbers made for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rarft.cli import main
+from rarft.core.artifacts import read_manifest
+from rarft.preflight import preflight as stage
+from rarft.preflight.verdict import conclude
+from tests.policy.tiny import save_policy
+from tests.relevance.test_measured import values
+
+FACTS = {"context_length": 2048, "max_new_tokens": 48}
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    values(folder, "")
+    model = folder / "model"
+    if not model.exists():
+        save_policy(model)
+    return [
+        *("preflight", "--problems", str(folder / "problems.jsonl"), "--traces", str(folder / "traces.jsonl")),
+        *("--model", str(model), "--samples", "4", "--candidates", "4", "--shortlist", "2", "--n-problems", "4"),
+        *("--max-new-tokens", "4", *more, "--output", str(folder / "out")),
+    ]
+
+
+def test_every_arm_is_measured_and_a_page_says_what_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(tmp_path)) == 0
+    result = json.loads((tmp_path / "out" / "preflight.json").read_text())
+    (table,) = result["templates"].values()  # the tiny tokenizer has no chat template
+    assert set(table["arms"]) == {"none", "random", "bm25", "untuned", "best"}
+    assert table["n_problems"] == 4 and table["by_likelihood"]
+    page = (tmp_path / "out" / "preflight.md").read_text()
+    assert page in capsys.readouterr().out and page.startswith(f"# Preflight: {result['verdict']}")
+    ledger = read_manifest(tmp_path / "out")["ledger"]
+    assert ledger["tokens_out"] >= 4 * 6 * 4 and ledger["calls"] == 4
+
+
+def test_a_killed_run_goes_on_and_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(command(tmp_path)) == 0
+    whole = json.loads((tmp_path / "out" / "preflight.json").read_text())
+    measure, asked = stage._Policy.measure, []
+
+    def fail_at_the_third(self: Any, template: str, problem: Any, *rest: Any) -> Any:
+        asked.append(problem.id)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return measure(self, template, problem, *rest)
+
+    monkeypatch.setattr(stage._Policy, "measure", fail_at_the_third)
+    other = [*command(tmp_path)[:-1], str(tmp_path / "again")]
+    assert main(other) == 130
+    assert main(other) == 0
+    assert len(asked) == 5 and asked[2] == asked[3]  # the first two are not measured again
+    again = json.loads((tmp_path / "again" / "preflight.json").read_text())
+    assert without_times(again) == without_times(whole)
+
+
+def without_times(result: dict[str, Any]) -> dict[str, Any]:
+    return result | {"reasons": [line for line in result["reasons"] if " s of " not in line and " s per " not in line]}
+
+
+def test_without_gold_solutions_the_samples_choose(tmp_path: Path) -> None:
+    values(tmp_path, "")
+    rows = [json.loads(line) for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    asked = command(tmp_path)
+    (tmp_path / "problems.jsonl").write_text(
+        "".join(json.dumps({k: v for k, v in row.items() if k != "solution"}) + "\n" for row in rows)
+    )
+    assert main(asked) == 0
+    (table,) = json.loads((tmp_path / "out" / "preflight.json").read_text())["templates"].values()
+    assert not table["by_likelihood"]
+
+
+def rows(seed: int, chances: dict[str, float], n: int = 40) -> list[dict[str, Any]]:
+    """Rows of a policy that is right with these chances."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(n):
+        drawn = {name: (rng.random(8) < chance).astype(float).tolist() for name, chance in chances.items()}
+        rewards = drawn | {"best": drawn["best"][4:]}
+        reasons = {name: ["correct" if value else "wrong" for value in of] for name, of in rewards.items()}
+        found.append(
+            {"template": "t", "problem": f"p{i}", "rewards": rewards, "groups": drawn, "reasons": reasons,
+             "lengths": [20] * 40, "truncated": 0, "longest_prompt": 300, "by_likelihood": True, "scored_pairs": 64,
+             "scoring_seconds": 2.0, "seconds": 6.0, "rollouts": 56}
+        )  # fmt: skip
+    return found
+
+
+LOOK_ALIKES_MISLEAD = {"none": 0.2, "random": 0.15, "bm25": 0.05, "untuned": 0.1, "best": 0.7}
+NOTHING = dict.fromkeys(LOOK_ALIKES_MISLEAD, 0.0)
+
+
+@pytest.mark.parametrize(
+    "chances, verdict, told",
+    [
+        (LOOK_ALIKES_MISLEAD, "helps", "what BM25 finds alike misleads, and harms"),
+        (LOOK_ALIKES_MISLEAD | {"none": 0.0}, "helps", "plain GRPO would stand still where RL with examples can learn"),
+        (NOTHING, "too weak", "the policy is too weak for these problems"),
+        (NOTHING, "too weak", "RL will hardly move"),
+        (dict.fromkeys(NOTHING, 0.99), "too easy", "take harder problems"),
+        (dict.fromkeys(NOTHING, 0.4), "may help", "no example was seen to help beyond chance"),
+    ],
+)
+def test_what_follows(chances: dict[str, float], verdict: str, told: str) -> None:
+    result, page = conclude({"plain": rows(0, chances)}, FACTS, 0)
+    assert result["verdict"] == verdict and told in page
+    assert "1,000 rollouts take 71 s" in page and "31 s per 1,000 pairs" in page
+
+
+def test_a_template_that_hides_the_example_is_found() -> None:
+    found = {"chat": rows(0, NOTHING | {"none": 0.05}), "plain": rows(1, LOOK_ALIKES_MISLEAD)}
+    result, page = conclude(found, FACTS, 0)
+    assert result["template"] == "plain"
+    assert "the chat template hides the example from this policy" in page
+    same, _ = conclude({"chat": rows(0, LOOK_ALIKES_MISLEAD), "plain": rows(1, LOOK_ALIKES_MISLEAD)}, FACTS, 0)
+    assert not any("hides" in reason for reason in same["reasons"])
+
+
+def test_claims_that_chance_explains_are_seldom_made() -> None:
+    """All arms alike: `helps` and `misleads` in at most 2.5 % of samples, but for the interval's roughness."""
+    alike = dict.fromkeys(NOTHING, 0.3)
+    pages = [conclude({"plain": rows(seed, alike, 24)}, FACTS, 0) for seed in range(60)]
+    assert sum(result["verdict"] == "helps" for result, _ in pages) <= 6
