@@ -157,6 +157,11 @@ def memory(pid: int) -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) // 1024  # type: ignore[union-attr]
 
 
+def outcomes(replies: Sequence[tuple[int, Any]]) -> dict[str, int]:
+    """How many answers of each kind there were."""
+    return dict(Counter(str(status) if status == 200 else f"{status} {r['error']['code']}" for status, r in replies))
+
+
 def quantiles(latency: np.ndarray) -> tuple[float, float]:
     """p50 and p99."""
     p50, p99 = np.quantile(latency, [0.5, 0.99])
@@ -213,10 +218,9 @@ def main() -> None:
                 status == 200 and reply["choices"][0]["message"]["content"].startswith(name_of(ids))
                 for (status, reply), ids in zip(replies, prompts, strict=True)
             )
-            with_trace = sum(len(reply["choices"][0]["message"]["context"]["citations"]) for _, reply in replies)
             found[name] = {
                 "direct_ms": quantiles(direct), "served_ms": quantiles(latency), "right": right,
-                "with_trace": with_trace, "per_second": round(args.requests / seconds, 1),
+                "results": outcomes(replies), "per_second": round(args.requests / seconds, 1),
             }  # fmt: skip
             added = [round(a - b, 1) for a, b in zip(quantiles(latency), quantiles(direct), strict=True)]
             found[name]["added_ms"] = added
@@ -239,8 +243,7 @@ def main() -> None:
         ) as (_, port),
     ):
         replies, _, _ = asyncio.run(drive(int(port), "/v1/chat/completions", chats, None))
-        results = Counter(str(status) if status == 200 else f"{status} {r['error']['code']}" for status, r in replies)
-        found["one_in_five_fails"] = dict(results)
+        found["one_in_five_fails"] = outcomes(replies)
     found["load_after"] = os.getloadavg()[0]
     write_json(args.folder / "results.json", found)
     print(json.dumps(found, indent=1))

@@ -22,10 +22,11 @@ import torch
 
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
+from rarft.records.same_problem import signature
 from rarft.retriever.search import find_analogies
 from rarft.serve.live import Corpus
 
-MOST_AT_ONCE = 64
+MOST_AT_ONCE, MOST_SIGNATURES = 64, 2048
 Which = Literal["trained", "untuned"]
 T = TypeVar("T")
 
@@ -154,6 +155,8 @@ class Retrieval:
         if not len(index):
             return [Found() for _ in searches]
         found = find_analogies(index, [search.question for search in searches], min(top_k, len(index)))
+        if signature.cache_info().currsize > MOST_SIGNATURES:  # each holds some 20 KB
+            signature.cache_clear()
         return [
             Found(
                 [
