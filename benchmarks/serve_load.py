@@ -7,11 +7,11 @@ encoded; queries are encoded for real), SmolLM2's tokenizer (`--model`), no weig
 `tests/serve/stub_upstream.py` in a process of its own: it answers after 50 ms, and names the prompt that it answered.
 Client, server and stub share the machine. Each request is another problem. Three ways:
 
-    direct    the same prompts to the stub alone, for what client and stub themselves take
+    direct    prompts of 300 tokens to the stub alone, for what client and stub themselves take
     paced     the requests leave evenly, `--rate` a second, over 64 connections
     flat out  every connection sends its next request at once; the machine, not the upstream, is then the limit
 
-Afterwards every answer is compared with the prompt that /v1/prompt gives for its problem: none lost, none mixed up.
+Afterwards every answer is compared with the prompt that /v1/prompt gives for its problem and the trace that it cites.
 Last, an upstream that fails one time in five: each request has one clear result, and was sent once. Prints a table.
 """
 
@@ -151,6 +151,21 @@ async def drive(
     return results, latency, time.perf_counter() - started
 
 
+async def count_right(port: int, chats: Sequence[dict[str, Any]], replies: Sequence[tuple[int, Any]]) -> int:
+    """How many answers are to the prompt of their own problem with the trace that they cite."""
+    told = [reply["choices"][0]["message"] for status, reply in replies if status == 200]
+    bodies = [
+        {**chat, "rarft": {"trace_ids": [cited["id"] for cited in message["context"]["citations"]]}}
+        for chat, message in zip((c for c, (status, _) in zip(chats, replies, strict=True) if status == 200), told,
+                                 strict=True)
+    ]  # fmt: skip
+    prompts, _, _ = await drive(port, "/v1/prompt", bodies, None)
+    return sum(
+        message["content"].startswith(name_of(prompt["prompt_token_ids"]))
+        for message, (_, prompt) in zip(told, prompts, strict=True)
+    )
+
+
 def memory(pid: int) -> int:
     """Resident MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -205,19 +220,13 @@ def main() -> None:
         chat = (int(port), "/v1/chat/completions")
         asyncio.run(drive(*chat, chats[:200], None))  # warm
         found["memory_mib"] = [memory(server.pid)]
-        prompts = [
-            reply["prompt_token_ids"] for _, reply in asyncio.run(drive(int(port), "/v1/prompt", chats, None))[0]
-        ]
-        plain = [{"model": "rarft", "prompt": ids, "n": 1} for ids in prompts]
+        plain = [{"model": "rarft", "prompt": list(range(300)), "n": 1}] * args.requests
         for name, rate in (("paced", args.rate), ("flat out", None)):
             _, direct, _ = asyncio.run(drive(int(upstream), "/v1/completions", plain, rate))
             found["memory_mib"].append(memory(server.pid))
             replies, latency, seconds = asyncio.run(drive(*chat, chats, rate))
             found["memory_mib"].append(memory(server.pid))
-            right = sum(
-                status == 200 and reply["choices"][0]["message"]["content"].startswith(name_of(ids))
-                for (status, reply), ids in zip(replies, prompts, strict=True)
-            )
+            right = asyncio.run(count_right(int(port), chats, replies))
             found[name] = {
                 "direct_ms": quantiles(direct), "served_ms": quantiles(latency), "right": right,
                 "results": outcomes(replies), "per_second": round(args.requests / seconds, 1),

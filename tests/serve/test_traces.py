@@ -11,7 +11,7 @@ import pytest
 
 from rarft.core.errors import InputError, StageError
 from rarft.records.problems import Trace, load_traces
-from rarft.retriever import IndexConfig, find_analogies, index
+from rarft.retriever import IndexConfig, TraceIndex, find_analogies, index
 from rarft.retriever.encoder import load_encoder
 from rarft.serve import BundleConfig, bundle
 from rarft.serve.folder import LIVE, open_bundle
@@ -158,6 +158,19 @@ def test_ranks_like_an_index_of_the_same_traces(kind: str, toy: dict[str, str], 
         for a, b in zip(ours.hits, theirs.hits, strict=True):
             assert [hit.score for hit in a] == pytest.approx([hit.score for hit in b], abs=2e-3)
             assert {hit.trace_id for hit in a if hit.score > b[-1].score + 4e-3} <= {hit.trace_id for hit in b}
+
+
+def test_single_vectors_rank_as_the_index_ranks_them_ties_too(toy: dict[str, str], tmp_path: Path) -> None:
+    rows = [trace.as_row() for trace in load_traces(toy["traces"])]
+    rows += [{**row, "id": f"{row['id']}-again"} for row in rows]  # each score twice
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = index(
+        IndexConfig(traces=str(path), retriever=toy["model"], type="single-vector"), tmp_path / "index"
+    )  # fmt: skip
+    questions = [QUESTION, "cdone thingpz thingqz thingru"]
+    for k in (1, 7, 72):
+        assert LiveIndex(folder).search(questions, k) == TraceIndex(folder).search(questions, k)
 
 
 def test_removing_nearly_all_still_finds_the_rest(toy_index: str) -> None:

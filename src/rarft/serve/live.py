@@ -120,7 +120,7 @@ class LiveIndex(TraceIndex):
             fetch = min(len(self._own), 4 * fetch)
 
     def _exact(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
-        """As `TraceIndex._exact`; single vectors by one product of all queries with all traces."""
+        """As `TraceIndex._exact`, ties too; single vectors by one product of all queries with all traces."""
         if self.info.type != "single-vector":
             return super()._exact(questions, k)
         import torch
@@ -130,11 +130,14 @@ class LiveIndex(TraceIndex):
             self._matrix = rows, torch.cat([chunk.vectors for chunk in chunks])
         rows, matrix = self._matrix
         queries = np.concatenate(self.encoder.encode_problems(questions, self.batch_size))
-        values, places = (torch.from_numpy(queries).to(matrix.dtype) @ matrix.T).float().topk(k)
-        return [
-            [Hit(rows[i][0], value, rows[i][1]) for i, value in zip(at, of, strict=True)]
-            for at, of in zip(places.tolist(), values.tolist(), strict=True)
-        ]
+        table = (torch.from_numpy(queries).to(matrix.dtype) @ matrix.T).float()
+        found = []
+        for row, least in zip(table, table.topk(k).values[:, -1], strict=True):
+            places = (row >= least).nonzero().flatten()  # with all that are as good as the last one
+            best = row[places].sort(descending=True, stable=True)
+            ranked = zip(places[best.indices[:k]].tolist(), best.values[:k].tolist(), strict=True)
+            found.append([Hit(rows[i][0], value, rows[i][1]) for i, value in ranked])
+        return found
 
     def _in_memory(self, questions: Sequence[str]) -> list[list[Hit]]:
         if not self._added:
