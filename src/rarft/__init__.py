@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from rarft.retriever import train_retriever as train_retriever
     from rarft.retriever.index import index as index
     from rarft.rewards import verify as verify
+    from rarft.serve import BundleConfig as BundleConfig
+    from rarft.serve.bundle import bundle as bundle
     from rarft.testbed import ReasoningGymConfig as ReasoningGymConfig
     from rarft.testbed import TestbedConfig as TestbedConfig
     from rarft.testbed import make_reasoning_gym as make_reasoning_gym
