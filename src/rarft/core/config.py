@@ -44,6 +44,13 @@ class NotInResult:
     """
 
 
+class NotInWork:
+    """Marks a field that decides what is computed from a stage's work, but not the work: `Annotated[int, NotInWork]`.
+
+    Another value makes another result, and what is there already of the work is taken over.
+    """
+
+
 class Config(BaseModel):
     """Base of every config: frozen, keyword-only; unknown keys, NaN and infinities are refused."""
 
@@ -99,19 +106,20 @@ class Config(BaseModel):
     def result_values(self) -> dict[str, Any]:
         """The values that decide the result, as JSON: without inputs, which count by content, and `NotInResult`."""
         values = self.model_dump(mode="json")
-        _drop_what_decides_nothing(type(self), values)
+        drop_marked(type(self), values, NotInResult)
         for name, _ in self.input_paths():
             values.pop(name.split(".")[0], None)
         return values
 
 
-def _drop_what_decides_nothing(cls: type[Config], values: dict[str, Any]) -> None:
+def drop_marked(cls: type[Config], values: dict[str, Any], marker: type) -> None:
+    """Take the fields with a marker out of a config's values."""
     for name, field in cls.model_fields.items():
         section = nested_config(field)
-        if NotInResult in field.metadata:
-            values.pop(name)
-        elif section is not None and isinstance(values[name], dict):
-            _drop_what_decides_nothing(section, values[name])
+        if marker in field.metadata:
+            values.pop(name, None)
+        elif section is not None and isinstance(values.get(name), dict):
+            drop_marked(section, values[name], marker)
 
 
 def nested_config(field: FieldInfo) -> type[Config] | None:
