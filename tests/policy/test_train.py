@@ -119,6 +119,11 @@ def test_same_seed_same_result_and_micro_batches_do_not_matter(tmp_path: Path) -
     assert [r["reward"] for r in rows(one / "log.jsonl")] == [r["reward"] for r in rows(wide / "log.jsonl")]
 
 
+def modules() -> str:
+    """PYTHONPATH of a process that needs the tests, and finds the rest where this one does."""
+    return os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
     path = output.parent / "job.json"
     path.write_text(json.dumps(job.model_dump(mode="json")))
@@ -126,8 +131,7 @@ def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
         "import json, sys; from rarft.policy.train import TrainConfig, train;"
         f"train(TrainConfig(**json.load(open({str(path)!r}))), {str(output)!r})"
     )
-    root = str(Path(__file__).parents[2])
-    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root})
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": modules()})
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", pytest.param("sft", marks=pytest.mark.slow)])
@@ -160,7 +164,7 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
 
 
 def test_two_processes_give_the_update_of_one_with_twice_the_batch(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", modules())
     options: dict[str, Any] = {"reward": "tests.policy.rewards:Capitals", "steps": 2, "trl": {"optim": "sgd"}}
     options |= {"learning_rate": 0.1, "eval_problems": str(tmp_path / "data")}
     one = train(config(tmp_path, micro_batch=8, **options), tmp_path / "one")
