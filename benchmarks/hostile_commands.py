@@ -26,7 +26,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args, get_origin
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
@@ -370,18 +370,29 @@ def damaged_stages() -> Iterator[Case]:
     for run in ("problems.jsonl", "no-such", "index", "/etc", "/dev/null", ".", ""):
         yield case(f"report {run} --output out", 0 if run == "index" else 2, 2)
     for text in (b"", b"{", b"[]", b"{}", b'{"stages": {}}', b'{"order": 3, "stages": []}', b"\xff", b"[" * 99_999):
-        yield Case(["report", "run", "--output", "out"], (2,), {"run/run.json": text})
+        empty = (0,) if text in (b"{}", b'{"stages": {}}') else (2,)  # nothing is finished yet
+        yield Case(["report", "run", "--output", "out"], empty, {"run/run.json": text})
     run = json.dumps({"name": "r", "output": "run", "stages": {"e": {"stage": "evaluate"}}, "order": ["e"],
                       "arms": [{"name": "$x_{", "evaluate": "e"}]}).encode()  # fmt: skip
     for text in odd:
         yield Case(["report", "run", "--output", "out"], (0, 2), {"run/run.json": run, "run/e/manifest.json": text})
+    for file in sorted(path for path in Path("done").rglob("*") if path.suffix in (".json", ".jsonl", ".parquet")):
+        whole = file.read_bytes()
+        for text in (b"", whole[: len(whole) // 2], b"[]", b"{}", b'{"step": "x", "loss": []}\n', b"\xff"):
+            yield Case(["report", "done", "--output", "out"], (0, 2), {str(file): text})
+    for text in (b"", b"[]", b"3", b"{", b"\xff", b'{"from": 3, "left": 4}', b"[" * 99_999):
+        yield Case(["run", "r.yaml"], (2,), {"r.yaml": RECIPE.encode(), "run/redo.json": text})
 
 
 def numbers() -> Iterator[Case]:
     """Section 8: every numeric option of every command, with what is no sensible number."""
     for name, stage in find_stages().items():
         config = stage.config_type
-        needed = {field: "problems.jsonl" for field, info in config.model_fields.items() if info.is_required()}
+        needed = {
+            field: get_args(info.annotation)[0] if get_origin(info.annotation) is Literal else "problems.jsonl"
+            for field, info in config.model_fields.items()
+            if info.is_required()
+        }
         start = [name, "--output", "out"]
         for field, value in needed.items():
             start += [value] if config.positional == field else [f"--{field.replace('_', '-')}", value]
@@ -454,6 +465,7 @@ def prepare_scratch(scratch: Path) -> None:
     sampled = [{"problem_id": f"p{i}", "sample": n, "trace_ids": [f"t{n % 2}"], "completion": "x", "answer": "1", "reward": float(n % 2),
                 "step": 1, "visit": 0} for i in range(4) for n in range(4)]  # fmt: skip
     Path("rollouts").mkdir()
+    Path("done").mkdir()
     for name, rows in (("problems", problems), ("traces", traces), ("rollouts/rollouts", sampled)):
         Path(f"{name}.jsonl").write_text("".join(json.dumps(values) + "\n" for values in rows))
     save_policy(scratch / "model")
@@ -468,7 +480,12 @@ def prepare_scratch(scratch: Path) -> None:
     for line in (ORACLE, INDEX, RETRIEVE, ROLLOUTS, LIKELIHOOD, EVALUATE, SHOWN, TRAIN, SHOWING, PREFLIGHT, EXPORT):
         code, told = run(line.split(), scratch)  # what is not hostile has to work
         assert code == 0, f"{line}: {told}"
-        shutil.rmtree("out")
+        if line in (SHOWN, SHOWING):
+            Path("out").rename(Path("done") / line.split()[0])
+        else:
+            shutil.rmtree("out")
+    Path("done/run.json").write_text(json.dumps({"name": "done", "order": ["train", "evaluate"],
+                                                 "arms": [{"name": "a", "evaluate": "evaluate", "train": "train"}]}))  # fmt: skip
     Path("loop").symlink_to("loop")
     Path("dangling.jsonl").symlink_to("nowhere.jsonl")
     Path("link").symlink_to("linked.txt")

@@ -96,6 +96,16 @@ def test_references_keep_types_and_name_what_a_stage_needs(recipe: Path) -> None
     assert oracle.config.problems == f"{testbed.output}/train"
 
 
+@pytest.mark.parametrize("text", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"from": 3, "left": 4}'], ids=range(5))
+def test_a_damaged_note_of_what_to_redo_is_told(
+    text: bytes, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "redo.json").write_bytes(text)
+    assert main(["run", str(recipe)]) == 2
+    assert "redo.json: damaged" in capsys.readouterr().err and not (tmp_path / "run" / "testbed").exists()
+
+
 def test_unknown_stage_names(recipe: Path) -> None:
     with pytest.raises(InputError, match="did you mean `oracle`"):
         run_recipe(read_recipe(recipe), until="oracel")

@@ -27,7 +27,7 @@ import shutil
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -218,7 +218,7 @@ class Stage(Generic[C]):
         except (InputError, StageError):
             raise
         except Exception as error:
-            _blame_damaged_input(config, error)
+            blame_damaged(config.input_paths(), error)
             raise
         finally:
             work.ledger.wall_seconds = before + time.monotonic() - started
@@ -270,9 +270,9 @@ def find_stages() -> dict[str, Stage[Any]]:
     return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
 
-def _blame_damaged_input(config: Config, error: Exception) -> None:
-    """Raise InputError if an input is a stage's folder whose files are not as that stage left them."""
-    for name, value in config.input_paths():
+def blame_damaged(inputs: Iterable[tuple[str, str]], error: Exception) -> None:
+    """Raise InputError if an input, `(name, path)`, is a stage's folder whose files are not as that stage left them."""
+    for name, value in inputs:
         if (Path(value) / MANIFEST).is_file():
             changed = changed_files(Path(value), read_manifest(value).get("files", {}))
             if changed:

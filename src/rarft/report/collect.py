@@ -132,8 +132,6 @@ def load_runs(folders: Sequence[str | Path]) -> list[Run]:
             for name in order
             if (folder / name / MANIFEST).is_file()
         }
-        if not stages:
-            raise InputError(f"{folder}: none of its stages is finished; run the recipe first")
         runs.append(Run(folder, label, recipe, stages))
     return runs
 
