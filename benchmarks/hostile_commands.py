@@ -142,7 +142,15 @@ def wrong_in_silence() -> Iterator[Case]:
         "--top-k 0",
     ):
         yield case(f"{EVALUATE} {option}")
-    yield case(f"{EVALUATE} --temperature 1e-300", 0, 2)  # greedy, or refused
+    for line in (
+        EVALUATE,
+        TRAIN,
+        PREFLIGHT,
+        EXPORT,
+        LABEL + " --labeler pass-rate --pass-rate.samples 2 --output out --model model --pass-rate",
+    ):
+        yield case(f"{line}{'.' if line.endswith('rate') else ' --'}temperature 1e-300")
+    yield case(f"{EVALUATE} --temperature 0.001", 0)
     for value in ("trace", "question", "nothing"):
         yield case(f"prepare --problems problems.jsonl --problem-columns.question {value} --output out", 0, 2)
         yield case(f"prepare --problems problems.jsonl --problem-columns.{value} question --output out", 0, 2)
@@ -166,7 +174,7 @@ def later_stages() -> Iterator[Case]:
     spoiled = [first | change for change in (
         {"trace_ids": "t0"}, {"trace_ids": [1]}, {"trace_ids": ["nothing"]}, {"trace_ids": None}, {"reward": "x"},
         {"reward": float("nan")}, {"reward": float("inf")}, {"reward": None}, {"step": "x"}, {"step": -1}, {"step": 1.5}, {"sample": -1},
-        {"problem_id": None}, {"problem_id": ["p0"]}, {"completion": 3}, {"answer": {}}, {"visit": float("nan")},
+        {"problem_id": None}, {"problem_id": ["p0"]}, {"completion": [3]}, {"answer": {}}, {"visit": float("nan")},
     )]  # fmt: skip
     rows = [json.dumps(values).encode() + b"\n" for values in spoiled]
     for text in (
@@ -196,7 +204,7 @@ def later_stages() -> Iterator[Case]:
     yield case(f"{LIKELIHOOD} --engine http://127.0.0.1:9", 1, 2)
     yield case(f"{LIKELIHOOD} --candidates.per-problem 1", 0, 2)  # nothing to compare it with
     yield case(f"{LIKELIHOOD} --likelihood.threshold 1e300", 0)
-    for more in ("--samples 3", "--samples 0", "--templates x", "--templates [", "--encoder no-such", "--encoder ./model", "--encoder ./labels",
+    for more in ("--samples 3", "--samples 0", "--templates x", "--templates [", "--encoder no-such", "--encoder ./labels",
                  "--encoder problems.jsonl", "--n-problems 0", "--n-traces 0", "--shortlist 0", "--candidates nan", "--temperature 0",
                  "--temperature nan", "--model ./encoder", "--model ./labels", "--gold-solutions no-such.jsonl", "--reward typo", "--engine x",
                  "--problems traces.jsonl", "--traces problems.jsonl", "--max-new-tokens 0", "--batch-size 0", "--dtype x"):  # fmt: skip

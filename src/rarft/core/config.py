@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from rarft.core.errors import InputError
@@ -35,6 +35,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e9)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """Numbers by what they may be; every numeric option has a least value."""
+
+
+def _greedy_or_more(value: float) -> float:
+    if 0 < value < LEAST_TEMPERATURE:
+        raise ValueError(f"0 is greedy; any other temperature is {LEAST_TEMPERATURE} or more")
+    return value
+
+
+LEAST_TEMPERATURE = 1e-3
+"""Logits divided by less than this may leave float32."""
+Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(_greedy_or_more)]
+"""Of sampling; 0 is greedy."""
 
 
 class NotInResult:

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Input, NotInResult, NotInWork, Seed
+from rarft.core.config import Input, NotInResult, NotInWork, Seed, Temperature
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
@@ -57,7 +57,7 @@ class EvaluateConfig(EngineConfig):
     variation); spread: the samples of a problem dealt over the top-k traces in turn (context ensembling)."""
     samples: int = Field(default=32, ge=1)
     """Completions per problem (per context with `contexts=each`): the k of avg@k."""
-    temperature: float = Field(default=1.0, ge=0, le=100)
+    temperature: Temperature = 1.0
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling: the smallest set of tokens with this probability is kept; 1 keeps all."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError, StageError
-from rarft.core.processes import STARTED_BY, die_with_parent
+from rarft.core.processes import STARTED_BY, WANTED_PROCESSES, die_with_parent
 from rarft.core.stages import Work
 from rarft.policy.config import TrainConfig
 from rarft.policy.trl.training import train_policy
@@ -29,6 +29,7 @@ def main(job: str) -> None:
     scratch = Path(job).resolve().parent
     work = Work(scratch.parent)
     try:
+        _check_number()
         config = TrainConfig.parse(json.loads(Path(job).read_text(encoding="utf-8")), job)
         train_policy(config, work)
     except (InputError, StageError) as error:
@@ -38,6 +39,15 @@ def main(job: str) -> None:
     if os.environ.get("RANK", "0") == "0":
         spent = {"tokens_in": work.ledger.tokens_in, "tokens_out": work.ledger.tokens_out, "calls": work.ledger.calls}
         write_json(scratch / "facts.json", {"results": work.results, "ledger": spent})
+
+
+def _check_number() -> None:
+    """Raise InputError where the launcher has started another number of processes than it was asked for."""
+    started, wanted = os.environ.get("WORLD_SIZE", "1"), os.environ.get(WANTED_PROCESSES) or None
+    if wanted not in (None, started):
+        raise InputError(
+            f"num_processes is {wanted}, but accelerate started {started}; on CPUs it takes --multi_gpu, without --cpu"
+        )
 
 
 if __name__ == "__main__":
