@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 VLLM := .venv-vllm/bin
 
-.PHONY: demo test test-vllm lint slow effect wheel docs lowest clean
+.PHONY: demo test test-vllm lint slow effect fuzz wheel docs lowest clean
 
 demo: .venv/demo-ready
 	$(BIN)/rarft run recipes/quickstart.yaml
@@ -27,9 +27,13 @@ slow: .venv/dev-ready
 test-vllm: .venv-vllm/ready
 	$(VLLM)/pytest -m vllm
 
-# The quickstart has to show the effect of the method.
+# The effect of the method, asserted on a short recipe.
 effect: .venv/dev-ready
-	$(BIN)/pytest -m effect
+	$(BIN)/pytest -m effect tests/test_effect.py
+
+# A minute of hostile options and rows for every command.
+fuzz: .venv/dev-ready
+	RARFT_FUZZ_SECONDS=60 $(BIN)/pytest -m fuzz tests/test_fuzz.py
 
 # The built wheel, installed in an environment of its own, finds its commands and files.
 wheel: .venv/dev-ready

@@ -11,7 +11,7 @@ from rarft.core.config import Config, nested_config
 from rarft.core.errors import InputError
 from rarft.core.stages import find_stages
 
-ANY_NUMBER = {"label.likelihood.threshold", "retrieve.min_score"}
+ANY_NUMBER = {"label.likelihood.threshold", "retrieve.min_score", "bundle.min_score"}
 
 
 def numbers(config: type[Config], prefix: str) -> list[tuple[str, list[Any]]]:

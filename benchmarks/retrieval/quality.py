@@ -4,6 +4,9 @@
     python benchmarks/retrieval/quality.py testbed --bed runs/quickstart/testbed   # unseen surfaces, oracle as truth
     python benchmarks/retrieval/quality.py labels --problems P --traces T --labels L  # cross-validated, labelled pairs
 
+With `--fold-seed 1 --fold-seed 2` problems are dealt to the folds and arms are trained once for each seed; besides the
+table of the first, each arm's R@1 less that of the first untuned row is printed, paired by problem and seed.
+
 CHAMP (Mao et al., 2024): people annotated the concepts of each problem; a trace is relevant where it shares one. Its
 file is `v0.json` of the package champ-dataset. Every fold trains on the pairs among its training problems only, and
 ranks all other problems' solutions for its held-out problems. On the testbed an arm trains on the oracle's labels, or
@@ -33,6 +36,7 @@ from rarft.retriever.evaluate import EvaluateRetrieverConfig, format_table, rank
 from rarft.retriever.labels import read_labels
 from rarft.retriever.metrics import score_rankings
 from rarft.retriever.train import train_retriever
+from rarft.stats import paired_difference
 
 UNTUNED = ["late interaction:", "single vector:type=single-vector"]
 
@@ -44,6 +48,7 @@ def main() -> None:
     parser.add_argument("--problems"), parser.add_argument("--traces"), parser.add_argument("--labels")
     parser.add_argument("--base-model", default="minilm")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--fold-seed", type=int, action="append", help="of the deal and of training; repeatable")
     parser.add_argument("--per-problem", type=int, default=0, help="testbed: labelled traces per problem; 0: all")
     parser.add_argument("--bed", type=Path, default=Path("runs/quickstart/testbed"), help="testbed: its folder")
     parser.add_argument(
@@ -59,7 +64,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = {"champ": champ, "testbed": testbed, "labels": labels}[args.data](args, arms, Path(folder))
     print(format_table(result))
-    print(json.dumps(result["cost"]))
+    print(json.dumps({key: result[key] for key in ("cost", "above_untuned") if key in result}))
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -102,29 +107,46 @@ def cross_validate(
     """Folds by problem, near-duplicates in one; rankings of all folds are scored together."""
     write_jsonl(folder / "problems.jsonl", problems)
     write_jsonl(folder / "traces.jsonl", traces)
+    all_labels = read_labels(write(folder / "all.jsonl", rows), problems, traces)
+    everyone = np.arange(len(problems))
+    untuned: dict[str, dict] = {}
+    baselines(args, untuned, problems, traces, all_labels, everyone)
+    cost: dict[str, list] = {}
+    runs: dict[int, dict[str, dict]] = {}
+    for seed in args.fold_seed or [0]:
+        rankings = runs[seed] = dict(untuned)
+        for fold, (ids, kept) in enumerate(deal(problems, rows, args.folds, seed)):
+            file = write(folder / f"fold{seed}-{fold}.jsonl", kept)
+            for name, values in arms.items():
+                config = training(args, {"seed": str(seed), **values}, folder, file, held_out=0.0)
+                model = train_retriever(config, folder / f"{name}-{seed}-{fold}")
+                cost.setdefault(name, []).append(read_manifest(model)["ledger"]["wall_seconds"])
+                rank(args, rankings, name, str(model), problems, traces, all_labels, ids)
+    result = table(next(iter(runs.values())), all_labels, everyone, problems, traces, cost)
+    truth = relevant_traces(all_labels, everyone, problems, traces, guard=True)
+    first = [{"R@1": first_hits(truth, found[next(iter(untuned))])} for found in runs.values()]
+    above = {name: [{"R@1": first_hits(truth, found[name])} for found in runs.values()] for name in arms}
+    return result | {"above_untuned": {name: paired_difference(of, first).as_dict() for name, of in above.items()}}
+
+
+def deal(problems: list, rows: list, folds: int, seed: int) -> list[tuple[np.ndarray, list]]:
+    """For each fold its problems, and the labels that know nothing of them."""
     groups = near_duplicate_groups([p.question for p in problems])
     order = sorted(set(groups))
-    random.Random(0).shuffle(order)
-    fold_of = {group: at % args.folds for at, group in enumerate(order)}
-    folds = np.array([fold_of[group] for group in groups])
-    own = {p.id: {f"t-{p.id}"} for p in problems}
-    all_labels = read_labels(write(folder / "all.jsonl", rows), problems, traces)
-    rankings: dict[str, dict] = {}
-    cost: dict[str, list] = {}
-    for fold in range(args.folds):
-        test = {p.id for p, f in zip(problems, folds, strict=True) if f == fold}
-        hidden = test | {t for p in test for t in own[p]}
+    random.Random(seed).shuffle(order)
+    fold_of = {group: at % folds for at, group in enumerate(order)}
+    dealt = []
+    for fold in range(folds):
+        ids = [i for i, group in enumerate(groups) if fold_of[group] == fold]
+        hidden = {name for i in ids for name in (problems[i].id, f"t-{problems[i].id}")}
         kept = [row for row in rows if row["problem_id"] not in hidden and row["trace_id"] not in hidden]
-        file = write(folder / f"fold{fold}.jsonl", kept)
-        ids = np.array([i for i, p in enumerate(problems) if p.id in test])
-        for name, values in arms.items():
-            config = training(args, values, folder, file, held_out=0.0)
-            model = train_retriever(config, folder / f"{name}-{fold}")
-            cost.setdefault(name, []).append(read_manifest(model)["ledger"]["wall_seconds"])
-            rank(args, rankings, name, str(model), problems, traces, all_labels, ids)
-    everyone = np.arange(len(problems))
-    baselines(args, rankings, problems, traces, all_labels, everyone)
-    return table(rankings, all_labels, everyone, problems, traces, cost)
+        dealt.append((np.array(ids), kept))
+    return dealt
+
+
+def first_hits(truth: dict, rankings: dict) -> dict[str, float]:
+    """R@1 of each problem: 1 where its first trace is relevant."""
+    return {i: float(bool(rankings.get(i)) and rankings[i][0] in relevant) for i, relevant in truth.items()}
 
 
 def testbed(args: argparse.Namespace, arms: dict, folder: Path) -> dict:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rarft.export import write_export as write_export
     from rarft.policy import TrainConfig as TrainConfig
     from rarft.policy.train import train as train
+    from rarft.preflight import PreflightConfig as PreflightConfig
+    from rarft.preflight import run_preflight as run_preflight
     from rarft.preparation import PrepareConfig as PrepareConfig
     from rarft.preparation.prepare import prepare as prepare
     from rarft.recipe import read_recipe as read_recipe
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from rarft.retriever import train_retriever as train_retriever
     from rarft.retriever.index import index as index
     from rarft.rewards import verify as verify
+    from rarft.serve import BundleConfig as BundleConfig
+    from rarft.serve.bundle import bundle as bundle
     from rarft.testbed import ReasoningGymConfig as ReasoningGymConfig
     from rarft.testbed import TestbedConfig as TestbedConfig
     from rarft.testbed import make_reasoning_gym as make_reasoning_gym

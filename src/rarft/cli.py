@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import rarft
 from rarft.core.config import Config, read_yaml, set_dotted
@@ -28,6 +29,9 @@ from rarft.flags import Parser, add_fields, add_free_flags
 from rarft.recipe import Recipe, read_recipe, run_recipe
 from rarft.records.rows import count_rows
 from rarft.rewards.file import verify_file
+from rarft.serve.command import serve
+from rarft.serve.config import ServeConfig
+from rarft.serve.push import push
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +79,7 @@ def dispatch(arguments: list[str]) -> int:
         print(rarft.__version__)
         return 0
     command, *rest = arguments
-    others = {"run": run_command, "verify": verify_command}
+    others = {"run": run_command, "verify": verify_command, "serve": serve_command}
     if command in others:
         return others[command](rest)
     if command not in find_stages():
@@ -88,6 +92,7 @@ def overview() -> str:
     """The text of `rarft --help`."""
     lines = ["usage: rarft COMMAND [options]     (rarft COMMAND --help explains each)", ""]
     lines += [f"  {name:<20}{stage.summary}" for name, stage in find_stages().items()]
+    lines += [f"  {'serve':<20}serve a bundle behind the OpenAI API, with a page to play with"]
     lines += [f"  {'verify':<20}score a file of gold and given answers"]
     lines += [f"  {'run':<20}walk a whole recipe, skipping what is already done"]
     return "\n".join(lines)
@@ -103,8 +108,11 @@ def stage_command(name: str, arguments: list[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help="YAML file of the options below; flags override it")
     parser.add_argument("--overwrite", action="store_true", help="replace a finished folder made from something else")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and what it would cost")
+    if name == "bundle":
+        parser.add_argument("--push", metavar="ORG/NAME", help="also upload the folder to the Hugging Face hub")
     add_fields(parser, stage.config_type, arguments)
     options = parser.parse(arguments)
+    repository = options.pop("push", None)
     output, overwrite, dry_run = options.pop("output"), options.pop("overwrite"), options.pop("dry_run")
     config_file = options.pop("config")
     values = read_yaml(config_file) if config_file else {}
@@ -120,6 +128,20 @@ def stage_command(name: str, arguments: list[str]) -> int:
     already = stage.status(config, output).state == "done"
     path = stage(config, output, overwrite=overwrite)
     print(f"{path}{' (already done)' if already else ''}")
+    if repository:
+        push(path, repository)
+    return 0
+
+
+def serve_command(arguments: list[str]) -> int:
+    """`rarft serve BUNDLE [--upstream URL] [--host 127.0.0.1] [--port 8000]`."""
+    parser = Parser(prog="rarft serve", description=serve.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `rarft bundle` made")
+    add_fields(parser, ServeConfig, arguments)
+    values: dict[str, Any] = {}
+    for dotted, value in parser.parse(arguments).items():
+        set_dotted(values, dotted, value)
+    serve(values.pop("bundle"), ServeConfig.parse(values, "rarft serve"))
     return 0
 
 
@@ -131,8 +153,6 @@ def verify_command(arguments: list[str]) -> int:
     parser.add_argument("--reward", default="math", help="which verifier (default: math)")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds of work per answer (default: 5)")
     options = argparse.Namespace(**parser.parse(arguments))
-    if not 0 < options.timeout < 86400:
-        parser.error(f"--timeout {options.timeout}: give a number of seconds above 0")
     verify_file(options.file, options.output, reward=options.reward, timeout=options.timeout)
     return 0
 

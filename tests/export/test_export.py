@@ -220,7 +220,7 @@ def test_without_held_out_problems_validation_is_off(models: dict[str, str], tmp
         ({"max_new_tokens": 500}, "problem p0: its prompt of"),
         ({"traces": None}, "give the corpus"),
         ({"draw_top": 1, "top_k": 2}, "below top-k"),
-        ({"demonstration_schedule": "linear:1:2"}, "shares between 0 and 1"),
+        ({"demonstration_schedule": "linear:1:2"}, "with shares from 0 to 1"),
         ({"to": "skyrl", "demonstration_schedule": "linear:1:0"}, "always shuffles"),
         ({"model": "policy.gguf"}, "no other trainer reads GGUF"),
         ({"reward": "maths"}, "no reward is called"),

@@ -231,7 +231,7 @@ def test_deviations_find_what_stands_out_of_its_own_problem() -> None:
     rng = np.random.default_rng(0)
     shift, spread = rng.normal(1, 3, 40), rng.uniform(0.02, 0.2, 40)
     gains = [
-        [float(m + s * (rng.normal() + 5 * (i == 3))) for i in range(16)] for m, s in zip(shift, spread, strict=True)
+        [float(m + s * (rng.normal() + 8 * (i == 3))) for i in range(16)] for m, s in zip(shift, spread, strict=True)
     ]
     found = np.array(deviations(gains))
     assert (found[:, 3] > 2).mean() > 0.95 and (np.delete(found, 3, 1) > 2).mean() < 0.08

@@ -163,6 +163,21 @@ def test_a_problems_own_trace_is_neither_ranked_nor_pushed_away(toy: dict[str, s
     assert (same_problem == torch.eye(5, dtype=torch.bool)).all()
 
 
+@pytest.mark.parametrize("kind", ["multi-vector", "single-vector"])
+def test_a_linear_map_learns_and_the_encoder_stays(kind: str, toy: dict[str, str], tmp_path: Path) -> None:
+    texts = [problem.question for problem in load_problems(toy["problems"])[:3]]
+    base, mapped = load_encoder(toy["model"], type=kind), load_encoder(toy["model"], type=kind)
+    mapped.project(mapped.width, [])  # starts at the identity
+    for a, b in zip(base.encode_problems(texts), mapped.encode_problems(texts), strict=True):
+        assert a == pytest.approx(b, abs=1e-2)
+    folder = train_retriever(config(toy, type=kind, train="linear", learning_rate=1e-2), tmp_path / "out")
+    trained = load_encoder(str(folder))
+    old, new = base.model[0].state_dict(), trained.model[0].state_dict()
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    assert read_manifest(folder)["results"]["kept"] == "trained"
+    assert recall(folder, toy, type=kind) > recall(toy["model"], toy, type=kind)
+
+
 def test_a_projection_starts_at_principal_components(toy: dict[str, str]) -> None:
     traces = load_traces(toy["traces"])
     encoder, plain = load_encoder(toy["model"]), load_encoder(toy["model"])

@@ -16,7 +16,7 @@ import time
 import pytest
 
 import rarft.rewards
-from rarft.rewards import extract, file, get_reward, math_reward
+from rarft.rewards import code, extract, file, get_reward, math_reward
 
 SIZES = [1000 * 2**k for k in range(7)]
 BEGINNINGS = [
@@ -65,6 +65,7 @@ READERS = {
     "last_box": extract.last_box,
     "closing_phrase": lambda text: extract.closing_phrase("the answer is " + text),
     "extract_answer": extract.extract_answer,
+    "last_program": code.last_program,
     "gym's extract": GYM.extract,
     "file's answer": lambda text: file._answer(text, "math"),
     "clean": math_reward.clean.__wrapped__,

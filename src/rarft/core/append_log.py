@@ -45,10 +45,13 @@ class AppendLog:
         data = json.dumps(row).encode() + b"\n"
         while data:
             data = data[os.write(self._file, data) :]
-        now = time.monotonic()
-        if now - self._synced > SYNC_EVERY_SECONDS:
-            os.fsync(self._file)
-            self._synced = now
+        if time.monotonic() - self._synced > SYNC_EVERY_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Force what was appended to the disk: it then survives a power cut too."""
+        os.fsync(self._file)
+        self._synced = time.monotonic()
 
     def close(self) -> None:
         """Force to the disk and close."""

@@ -1,6 +1,7 @@
 """A stage: a function with a config that makes one folder, whole or not at all.
 
 `@stage("label", "which trace helps with which problem")` turns `def f(config, work)` into a command that
+
   - returns at once when the output was made from exactly these inputs and this config,
   - goes on where it was killed, when the half-made folder belongs to the same inputs and config,
   - records inputs with digests, config, versions, seed and a ledger (time, tokens, calls, memory, device).
@@ -254,6 +255,17 @@ def stage(
         place: where it stands in the walk through all stages; orders `rarft --help`.
         estimate: what it would do, for `--dry-run`; writes and calls nothing.
         version: raised when a change of the code changes results, so that finished folders are made again.
+
+    >>> import tempfile
+    >>> class CountConfig(Config):
+    ...     words: list[str]
+    >>> @stage("count", "how many words there are")
+    ... def count(config: CountConfig, work: Work) -> None:
+    ...     work.results["words"] = len(config.words)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     done = count(CountConfig(words=["a", "b"]), folder + "/count")
+    ...     read_manifest(done)["results"]
+    {'words': 2}
     """
     return lambda function: Stage(function, name, summary, place, estimate, version)
 

@@ -9,7 +9,6 @@ prompt has the token ids that `rarft train` would use. Left out: anything that r
 
 import json
 import math
-import re
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.models.prompts import PromptConfig
+from rarft.policy.contexts import Demonstrations, shares_of
 
 TRAINERS = Path(__file__).parent / "trainers"
 VERSIONS = {"verl": "verl 0.9.1", "trl": "TRL 1.16.0", "skyrl": "SkyRL 0.3.0 with skyrl-gym 0.4.0",
@@ -75,23 +75,6 @@ class ExportConfig(Config):
     seed: Seed = 0
     """Seed of the order of visits and of every draw, as in `rarft train`."""
 
-    @property
-    def shares(self) -> tuple[float, float]:
-        """Share of visits with a demonstration, first and last. Raises InputError for another schedule."""
-        if self.demonstration_schedule == "constant":
-            return 1.0, 1.0
-        found = re.fullmatch(r"linear:([0-9.]+):([0-9.]+)", self.demonstration_schedule)
-        try:
-            first, last = (float(share) for share in found.groups()) if found else (-1.0, -1.0)
-        except ValueError:
-            first = last = -1.0
-        if not (0 <= first <= 1 and 0 <= last <= 1):
-            raise InputError(
-                f"demonstration-schedule {self.demonstration_schedule}: give constant, or linear:FROM:TO with shares "
-                "between 0 and 1"
-            )
-        return first, last
-
 
 def estimate(config: ExportConfig, known: Known) -> Estimate:
     """Rows at least."""
@@ -109,7 +92,8 @@ def check(config: ExportConfig) -> None:
         raise InputError("analogies name traces: give the corpus they come from with --traces")
     if config.draw_top and config.draw_top < config.top_k:
         raise InputError(f"draw-top is {config.draw_top}, below top-k {config.top_k}; raise it or set it to 0")
-    if config.shares[0] != config.shares[1] and config.to in ("skyrl", "openrlhf"):
+    first, last = shares_of(config.demonstration_schedule)
+    if first != last and config.to in ("skyrl", "openrlhf"):
         raise InputError(
             f"demonstration-schedule {config.demonstration_schedule}: {config.to} always shuffles its training data, "
             "so that no row has a place in time; export to verl or trl"
@@ -130,7 +114,6 @@ def write_export(config: ExportConfig, work: Work) -> None:
     check(config)
     from rarft.export.rows import Renderer, columns_of, each_once, laid_out, rows_of  # transformers: keeps --help quick
     from rarft.models.loading import context_length, load_tokenizer
-    from rarft.policy.contexts import Demonstrations
     from rarft.records.analogies import read_analogies
     from rarft.records.problems import Trace, load_problems, load_traces
     from rarft.records.rows import TableWriter
@@ -149,13 +132,19 @@ def write_export(config: ExportConfig, work: Work) -> None:
     if config.eval_problems:
         check_problems(held_out, config.eval_problems, config.reward)
 
-    demonstrations = Demonstrations(analogies, config.top_k, config.drop_demonstration, config.draw_top, config.seed)
-    in_order = bool(config.drop_demonstration or config.draw_top or config.shares != (1.0, 1.0))
-    if in_order:
-        steps = max(1, math.ceil(len(problems) * config.epochs / config.prompts_per_step))
-        visits = laid_out(problems, demonstrations, steps * config.prompts_per_step, config.shares, config.seed)
-    else:
-        visits = each_once(problems, demonstrations)
+    shares = shares_of(config.demonstration_schedule)
+    steps = max(1, math.ceil(len(problems) * config.epochs / config.prompts_per_step))
+    demonstrations = Demonstrations(
+        analogies,
+        config.top_k,
+        config.drop_demonstration,
+        config.draw_top,
+        config.seed,
+        shares,
+        steps * config.prompts_per_step,
+    )
+    in_order = bool(config.drop_demonstration or config.draw_top or shares != (1.0, 1.0))
+    visits = laid_out(problems, demonstrations) if in_order else each_once(problems, demonstrations)
     tokenizer = load_tokenizer(config.model)
     limit = context_length(_model_config(config.model))
     renderer = Renderer(config.to, tokenizer, config.prompt, limit, config.max_new_tokens)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rarft.core.errors import InputError
@@ -43,21 +43,12 @@ def each_once(problems: Sequence[Problem], demonstrations: Demonstrations) -> li
     return [Visit(problem, demonstrations.best(problem)) for problem in problems]
 
 
-def laid_out(
-    problems: Sequence[Problem], demonstrations: Demonstrations, visits: int, shares: tuple[float, float], seed: int
-) -> list[Visit]:
-    """The visits of a run of `rarft train`, in their order.
-
-    Args:
-        shares: share of visits with a demonstration at the first and at the last one; between them it changes linearly.
-            What `demonstrations.drop` takes away comes on top.
-    """
-    found = []
-    for visit, place in enumerate(schedule(len(problems), visits, seed)):
-        share = shares[0] + (shares[1] - shares[0]) * visit / max(1, visits - 1)
-        here = replace(demonstrations, drop=1 - share * (1 - demonstrations.drop)) if share < 1 else demonstrations
-        found.append(Visit(problems[place], here.on_visit(problems[place], visit)))
-    return found
+def laid_out(problems: Sequence[Problem], demonstrations: Demonstrations) -> list[Visit]:
+    """The visits of a run of `rarft train` with these demonstrations, in their order."""
+    order = schedule(len(problems), demonstrations.visits, demonstrations.seed)
+    return [
+        Visit(problems[place], demonstrations.on_visit(problems[place], visit)) for visit, place in enumerate(order)
+    ]
 
 
 class Renderer:

@@ -86,7 +86,7 @@ READ_BY_STAGES: dict[type, tuple[str, ...]] = {Problem: ("solution", "tests", "e
 def load_problems(
     path: str, columns: Mapping[str, str] | None = None, skip_bad_rows: Path | None = None
 ) -> list[Problem]:
-    """Read problems: columns `id, question, answer?, kind?, source?`; a traces file serves as well.
+    r"""Read problems: columns `id, question, answer?, kind?, source?`; a traces file serves as well.
 
     Args:
         path: JSONL, Parquet or CSV file, a folder that holds `problems.jsonl`, a hub id (`name[:config[:split]]`), or
@@ -96,12 +96,25 @@ def load_problems(
 
     Raises:
         InputError: names file, row, what is wrong and what to do.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+    ...     print('id,task,answer', '1,What is 2 + 2?,4', sep="\n", file=file, flush=True)
+    ...     load_problems(file.name, {"question": "task"})
+    [Problem(id='1', question='What is 2 + 2?', answer='4', kind=None, source=None, extra={})]
     """
     return list(iter_records(Problem, path, columns, skip_bad_rows))
 
 
 def load_traces(path: str, columns: Mapping[str, str] | None = None, skip_bad_rows: Path | None = None) -> list[Trace]:
-    """Read traces: columns `id, problem, solution, answer?, kind?, source?`. As `load_problems`."""
+    r"""Read traces: columns `id, problem, solution, answer?, kind?, source?`. As `load_problems`.
+
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+    ...     print('{"id": "t", "problem": "What is 2 + 2?", "solution": "2 + 2 = 4"}', file=file, flush=True)
+    ...     load_traces(file.name)[0].solution
+    '2 + 2 = 4'
+    """
     return list(iter_records(Trace, path, columns, skip_bad_rows))
 
 

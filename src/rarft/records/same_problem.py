@@ -105,6 +105,12 @@ def near_identical(a: str, b: str, template_share: float = TEMPLATE_SHARE) -> bo
 
     Args:
         template_share: share of word triples from which two statements have one template; 1: only rule 1 counts.
+
+    >>> asked = "Ann buys 3 melons for 12 coins. What does one melon cost?"
+    >>> near_identical(asked, "Tom buys 5 melons for 20 coins. What does one melon cost?")
+    True
+    >>> near_identical(asked, "A train goes 12 miles in 3 hours. How fast is it?")
+    False
     """
     return _rule(signature(a), signature(b), template_share) is not None
 
@@ -205,7 +211,11 @@ class DuplicateIndex:
 
 
 def near_duplicate_groups(texts: Sequence[str]) -> list[int]:
-    """Group number of each text; near-identical texts (and what they chain to) share one."""
+    """Group number of each text; near-identical texts (and what they chain to) share one.
+
+    >>> near_duplicate_groups(["What is 2 + 2?", "Name a prime above 90.", "What is 2+2?"])
+    [0, 1, 0]
+    """
     index = DuplicateIndex()
     parent = list(range(len(texts)))
 

@@ -29,6 +29,9 @@ class TrainRetrieverConfig(Config):
     """Traces are cut at this many tokens."""
     dim: Size = 0
     """Width of token vectors; 0: the base model's own. Otherwise a projection to this width is added and trained."""
+    train: Literal["all", "linear"] = "all"
+    """all: every weight. linear: only a linear map behind the encoder, which stays as it is; for few labels, with a
+    learning rate of about 1e-3."""
     loss: Literal["auto", "infonce", "kl"] = "auto"
     """infonce: relevant against not. kl: match the scores' distribution. auto: kl where scores are graded."""
     temperature: float = Field(0.05, ge=1e-4, le=1e4)

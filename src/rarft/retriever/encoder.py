@@ -196,25 +196,39 @@ class Encoder:
             tokenizer.no_padding()
         self.model.save_pretrained(str(folder), create_model_card=False)
 
-    def project(self, dim: int, traces: Sequence[Trace]) -> None:
-        """Add a projection of token vectors to `dim` values, to be trained.
+    @property
+    def width(self) -> int:
+        """Values per vector."""
+        return int(self.model.get_embedding_dimension())
 
-        It starts at the first principal components of these traces' token vectors.
+    def project(self, dim: int, traces: Sequence[Trace]) -> None:
+        """Add a linear map of the vectors to `dim` values, to be trained.
+
+        It starts at the identity where that is their width, else at the first principal components of these traces'
+        vectors.
         """
         import torch
         from sentence_transformers.base.modules.dense import Dense
 
-        vectors = np.concatenate(self.encode_traces(traces))
-        _, axes = np.linalg.eigh(vectors.T @ vectors)  # ascending, in columns
+        width = self.width
+        start = np.eye(width, dtype=np.float32)
+        if dim != width:
+            vectors = np.concatenate(self.encode_traces(traces))
+            _, axes = np.linalg.eigh(vectors.T @ vectors)  # ascending, in columns
+            start = axes[:, ::-1][:, :dim].T.copy()
         dense = Dense(
-            in_features=vectors.shape[1],
+            in_features=width,
             out_features=dim,
             bias=False,
             activation_function=torch.nn.Identity(),
-            init_weight=torch.from_numpy(axes[:, ::-1][:, :dim].T.copy()),
-            module_input_name="token_embeddings",
+            init_weight=torch.from_numpy(start),
+            module_input_name="token_embeddings" if self.settings.type == "multi-vector" else "sentence_embedding",
         )
         self._add(dense)
+
+    def freeze(self) -> None:
+        """Leave all weights as they are from here on; what is added later is trained."""
+        self.model.requires_grad_(False)
 
     def _add(self, module: Any) -> None:
         """Put a module behind those that make vectors, before those that mask and normalise them."""

@@ -86,6 +86,9 @@ class AnalogyLoss(nn.Module):
 
     def embed(self, features: dict[str, Tensor], task: str) -> tuple[Tensor, Tensor]:
         """One forward pass. A single vector counts as one token."""
+        for module in self.model.children():
+            if not any(weight.requires_grad for weight in module.parameters()):
+                module.eval()  # frozen: no dropout
         found = self.model(dict(features), task=task)
         if "sentence_embedding" in found:
             vectors = found["sentence_embedding"][:, None]

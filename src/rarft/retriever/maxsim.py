@@ -47,6 +47,10 @@ def scores(
 
     Returns:
         `(queries, traces)` float32 in [-1, 1].
+
+    >>> query, near, far = np.eye(2), np.array([[1.0, 0.0]]), np.array([[-1.0, 0.0], [0.0, -1.0]])
+    >>> scores([query], [near, far]).tolist()
+    [[0.5, 0.0]]
     """
     queries = queries if isinstance(queries, Packed) else Packed.of(queries)
     traces = traces if isinstance(traces, Packed) else Packed.of(traces)

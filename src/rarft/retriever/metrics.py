@@ -38,6 +38,10 @@ def score_rankings(
 
     Returns:
         `R@1`, `R@5`, `R@10`, `MRR`, `nDCG@10`.
+
+    >>> found = score_rankings({"p1": ["t1"], "p2": ["t9"]}, {"p1": ["t1", "t2"], "p2": ["t1", "t9"]})
+    >>> found["R@1"].value, found["R@5"].value, found["MRR"].value
+    (0.5, 1.0, 0.75)
     """
     each = score_each(relevant, rankings)
     return {name: _interval(name, values, seed) for name, values in each.items()}

@@ -215,8 +215,11 @@ def _fit(
         before, margin = _once(work.scratch / "untuned.json", evaluator.measure)
         untuned, least_gain = evaluator.rank(before, margin), evaluator.least_gain
         log(f"untuned: held-out R@1 {before:.3f}")
-    if config.dim and config.type == "multi-vector":
-        encoder.project(config.dim, [traces[i] for i in np.unique(labels.trace)[:PROJECTED]])
+    if config.train == "linear":
+        encoder.freeze()
+    if config.train == "linear" or (config.dim and config.type == "multi-vector"):
+        width = config.dim if config.type == "multi-vector" else 0
+        encoder.project(width or encoder.width, [traces[i] for i in np.unique(labels.trace)[:PROJECTED]])
     loss = AnalogyLoss(
         encoder.model,
         Relations(labels, problems, traces),

@@ -1,6 +1,7 @@
-"""Rewards: score completions against gold answers without ever hanging. See docs/rewards.md.
+r"""Rewards: score completions against gold answers without ever hanging. See docs/rewards.md.
 
-verify(["1/2"], [r"So it is \\boxed{0.5}."]) -> [Verdict(reward=1.0, reason="correct", answer="0.5")]
+>>> verify(["1/2"], [r"So it is \boxed{0.5}."])
+[Verdict(reward=1.0, reason='correct', answer='0.5')]
 """
 
 from rarft.rewards.base import REASONS, Reason, Reward, TooLarge, Verdict, check_reward, get_reward

@@ -88,7 +88,7 @@ BUILT_IN = {
 
 @cache
 def get_reward(name: str) -> Reward:
-    """The reward called `name`: "math", "reasoning-gym", or "module:Class" for your own.
+    """The reward called `name`: one of `BUILT_IN`, or "module:Class" for your own.
 
     A module that Python does not find is looked for in the current directory. Raises ValueError for a name that is
     neither or a class that is no Reward, InputError if it cannot be imported or lacks what it needs.

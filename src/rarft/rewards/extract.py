@@ -92,9 +92,16 @@ def closing_phrase(text: str) -> str | None:
 
 
 def extract_answer(text: str) -> str | None:
-    """The final answer in `text`: the last complete box, else the last closing phrase, else None.
+    r"""The final answer in `text`: the last complete box, else the last closing phrase, else None.
 
     An empty last box means no answer: earlier boxes and phrases are not consulted.
+
+    >>> extract_answer(r"First \boxed{3}, no: \boxed{\frac{1}{2}}")
+    '\\frac{1}{2}'
+    >>> extract_answer("So the answer is 5 apples.")
+    '5'
+    >>> extract_answer("I don't know") is None
+    True
     """
     box = last_box(text)
     if box is not None:

@@ -26,9 +26,9 @@ def verify(
     extras: Sequence[Mapping[str, Any]] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> list[Verdict]:
-    """Score each completion against the gold answer at the same place; one Verdict each, in the same order.
+    r"""Score each completion against the gold answer at the same place; one Verdict each, in the same order.
 
-    name: which reward ("math", "reasoning-gym", "module:Class"). extras: one mapping per completion with the problem's
+    name: which reward: one of `BUILT_IN`, or "module:Class". extras: one mapping per completion with the problem's
     other columns (a domain's own metadata; for math the `question`, so that the question echoed back is not rewarded).
     timeout: seconds of wall clock for one answer, counted from when a worker starts on it.
 
@@ -36,6 +36,9 @@ def verify(
     `averify`, which does not block the event loop. No completion makes it raise. Raises ValueError if the lengths
     differ or the name is unknown, InputError if its class cannot be imported, RuntimeError if worker processes cannot
     be started.
+
+    >>> [verdict.reward for verdict in verify(["1/2", "7"], [r"so \boxed{0.5}", "I don't know"])]
+    [1.0, 0.0]
     """
     if len(golds) != len(completions) or (extras is not None and len(extras) != len(golds)):
         raise ValueError(f"{len(golds)} gold answers, {len(completions)} completions: give one of each")
@@ -89,7 +92,11 @@ async def averify(
     extras: Sequence[Mapping[str, Any]] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> list[Verdict]:
-    """`verify` for async code: the event loop goes on while the workers score."""
+    r"""`verify` for async code: the event loop goes on while the workers score.
+
+    >>> [verdict.reason for verdict in asyncio.run(averify(["7"], [r"\boxed{7}"]))]
+    ['correct']
+    """
     return await asyncio.to_thread(verify, golds, completions, name=name, extras=extras, timeout=timeout)
 
 
@@ -100,7 +107,12 @@ def check_golds(
     extras: Sequence[Mapping[str, Any]] | None = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> list[str | None]:
-    """For each gold answer None if completions can be scored against it, else why not, in the same order."""
+    r"""For each gold answer None if completions can be scored against it, else why not, in the same order.
+
+    >>> fine, broken = check_golds(["1/2", r"\frac{1}{"])
+    >>> fine is None, broken is None
+    (True, False)
+    """
     _check_timeout(timeout)
     reward = get_reward(name)
     seen: dict[str, Future[dict[str, Any]] | None] = {}
