@@ -438,8 +438,12 @@ CLASSES: list[Callable[[], Iterator[Case]]] = [
 ]  # fmt: skip
 
 
-LIBRARIES = ("datasets", "sentence_transformers", "rarft.policy.trl.training", "rarft.models.engines.transformers",
-             "rarft.retriever.train", "transformers.models.llama.modeling_llama", "transformers.models.bert.modeling_bert")  # fmt: skip
+LIBRARIES = (
+    "datasets", "sentence_transformers", "rarft.policy.trl.training", "rarft.models.engines.transformers",
+    "rarft.retriever.train", "rarft.report.page", "matplotlib.pyplot", "transformers.models.llama.modeling_llama",
+    "transformers.models.bert.modeling_bert",
+)  # fmt: skip
+"""What commands import late; imported once, so that each fork has it."""
 
 
 def streams(start: Path) -> Iterator[tuple[str, str]]:
