@@ -16,20 +16,21 @@ from rarft.core.errors import InputError, StageError
 from rarft.core.processes import STARTED_BY, WANTED_PROCESSES, die_with_parent
 from rarft.core.stages import Work
 from rarft.policy.config import TrainConfig
-from rarft.policy.trl.training import train_policy
 
 
 def main(job: str) -> None:
     """Train as the job says; the first process writes what came of it."""
     die_with_parent()
     try:
-        os.kill(int(os.environ[STARTED_BY]), 0)  # it may have been killed while this process was still importing
+        os.kill(int(os.environ[STARTED_BY]), 0)  # it may have been killed before that
     except ProcessLookupError:
         os._exit(1)
     scratch = Path(job).resolve().parent
     work = Work(scratch.parent)
     try:
         _check_number()
+        from rarft.policy.trl.training import train_policy  # torch, trl: after the checks, as it takes long
+
         config = TrainConfig.parse(json.loads(Path(job).read_text(encoding="utf-8")), job)
         train_policy(config, work)
     except (InputError, StageError) as error:
