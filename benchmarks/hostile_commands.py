@@ -1,39 +1,59 @@
 """Hostile commands against every stage, `verify` and `run`: how many held, by class. The table of docs/reliability.md.
 
-    python -m benchmarks.hostile_commands [CLASS ...]
+    OMP_NUM_THREADS=1 python -m benchmarks.hostile_commands [CLASS ...]
 
 A command holds if it exits with a code that was expected, after one line of its own where that is 1 or 2 and without a
-traceback; if it leaves no folder without a manifest; and if every file that was there before is as it was. Each runs
-in a scratch folder, in a fork of this process, under a limit of processor time. `streams` starts whole processes, as
-closed descriptors and killed readers need. Left out: kills, which tests/ try at every step.
+traceback; if it leaves no folder without a manifest; and if every file that was there before is as it was. The inputs
+beside the hostile one are good, a policy of a few thousand random weights among them: a hostile option that is not
+refused is carried out, and is seen. Each command runs in a scratch folder, in a fork of this process, which has
+imported the libraries, under limits of processor time and time. `streams` starts whole processes, as closed descriptors
+and killed readers need. Left out: kills, which tests/ try at every step.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import re
 import resource
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args, get_origin
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
 from rarft.cli import main
 from rarft.core.config import Config, nested_config
 from rarft.core.stages import find_stages
+from tests.policy.tiny import save_policy
+from tests.retriever.conftest import save_tiny_encoder
 
-MOST_CPU_SECONDS = 60
-LABEL = "label --problems problems.jsonl --traces traces.jsonl"
+MOST_CPU_SECONDS, MOST_SECONDS = 60, 300
+DATA = "--problems problems.jsonl --traces traces.jsonl"
+LABEL = f"label {DATA}"
 ORACLE = f"{LABEL} --labeler oracle --output out"
-EVALUATE = "evaluate --problems problems.jsonl --model model --output out"
-TRAIN = "train --problems problems.jsonl --model model --output out"
+ROLLOUTS = f"{LABEL} --labeler rollouts --rollouts rollouts --output out"
+LIKELIHOOD = f"{LABEL} --labeler likelihood --model model --candidates.per-problem 4 --output out"
+EVALUATE = "evaluate --problems problems.jsonl --model model --samples 2 --max-new-tokens 4 --output out"
+SHOWN = f"{EVALUATE} --traces traces.jsonl --analogies analogies"
+TRAIN = (
+    "train --problems problems.jsonl --model model --steps 1 --num-generations 2 --prompts-per-step 2 "
+    "--max-new-tokens 4 --output out"
+)
+SHOWING = f"{TRAIN} --traces traces.jsonl --analogies analogies"
+PREFLIGHT = (
+    f"preflight {DATA} --model model --encoder encoder --n-problems 2 --samples 4 --candidates 3 --shortlist 1 "
+    "--max-new-tokens 4 --output out"
+)
+EXPORT = f"export --to trl {DATA} --analogies analogies --model model --max-new-tokens 4 --output out"
 INDEX = "index --traces traces.jsonl --retriever bm25 --output out"
 RETRIEVE = "retrieve --problems problems.jsonl --index index --output out"
 JUDGE = f"{LABEL} --labeler judge --judge.base-url http://127.0.0.1:9 --judge.model m --output out"
@@ -99,22 +119,113 @@ def wrong_in_silence() -> Iterator[Case]:
     for cell in ([], {}, ["a"], {"a": 1}, float("nan"), float("inf"), True, None, "", " ", "\ud800"):
         for column in ("question", "answer", "id"):
             if not (column == "id" and cell in (None, "", " ")):  # an id is made
-                yield case(f"{EVALUATE} --problems bad.jsonl".replace("problems.jsonl ", "", 1).replace(
-                    "--problems --", "--", 1), 2, bad__jsonl=row(**{column: cell}))  # fmt: skip
+                yield case(
+                    EVALUATE.replace("problems.jsonl", "bad.jsonl"), bad__jsonl=row(**{column: cell}), says="bad.jsonl"
+                )
     for text in ("a: 1\na: 2\n", RECIPE + "name: again\n", RECIPE + "  prepare: {}\n"):
         yield case("run r.yaml", r__yaml=text)
         yield case(f"{INDEX} --config r.yaml", r__yaml=text)
     yield case("run r.yaml", r__yaml=RECIPE + "inputs: {prepare: x}\n", says="another name")
     yield case("run r.yaml", r__yaml=RECIPE.replace("  prepare:", "  output:"))
     for option in ("max_steps", "num_train_epochs", "output_dir", "learning_rate", "seed", "report_to", "no_such"):
-        yield case(f"{TRAIN} --steps 3 --trl.{option} 7")
-    for option in ("--min-score nan", "--min-score inf", "--diversity 5", "--diversity -1"):
+        yield case(f"{TRAIN} --steps 3 --trl.{option} 7", says=f"trl.{option}")
+    for option in ("--min-score nan", "--min-score inf", "--diversity 5", "--diversity -1", "--top-k 9"):
         yield case(f"{RETRIEVE} {option}")
-    for option in ("--temperature nan", "--temperature -1", "--top-p 0", "--top-p 2", "--k 0", "--k 33", "--top-k 0"):
+    for option in (
+        "--temperature nan",
+        "--temperature -1",
+        "--temperature 1e300",
+        "--top-p 0",
+        "--top-p 2",
+        "--k 0",
+        "--k 33",
+        "--top-k 0",
+    ):
         yield case(f"{EVALUATE} {option}")
+    for line in (
+        EVALUATE,
+        TRAIN,
+        PREFLIGHT,
+        EXPORT,
+        LABEL + " --labeler pass-rate --pass-rate.samples 2 --output out --model model --pass-rate",
+    ):
+        yield case(f"{line}{'.' if line.endswith('rate') else ' --'}temperature 1e-300")
+    yield case(f"{EVALUATE} --temperature 0.001", 0)
     for value in ("trace", "question", "nothing"):
         yield case(f"prepare --problems problems.jsonl --problem-columns.question {value} --output out", 0, 2)
         yield case(f"prepare --problems problems.jsonl --problem-columns.{value} question --output out", 0, 2)
+
+
+def later_stages() -> Iterator[Case]:
+    """What came after the issue: preflight, labels from rollouts, relative scores, schedules, contexts, exports."""
+    for schedule in ("linear", "linear:", "linear:1", "linear:1:0:0", "linear:nan:0", "linear:inf:0", "linear:2:0", "linear:-1:0",
+                     "linear:1e999:0", "linear:1:x", "cosine:1:0", "", "3", "[", "x" * 5000, "\0"):  # fmt: skip
+        yield case(f"{SHOWING} --demonstration-schedule={schedule}")
+        yield case(f"{EXPORT} --demonstration-schedule={schedule}")
+    for contexts in ("0", "-1", "3", "nan", "1e999", "x", "", "9" * 400):
+        yield case(f"{SHOWING} --contexts-per-group={contexts}")
+    for more in ("--algorithm sft --contexts-per-group 2", "--draw-top 1 --top-k 2", "--drop-demonstration 2", "--top-k 0",
+                 "--analogies no-such", "--analogies labels", "--analogies problems.jsonl", "--traces problems.jsonl",
+                 "--traces rollouts", "--max-new-tokens 250", "--eval-problems no-such.jsonl", "--eval-analogies labels"):  # fmt: skip
+        yield case(f"{SHOWING} {more}")
+    yield case(f"{TRAIN} --contexts-per-group 2", 0, 2)  # nothing to show: no contexts
+    good = Path("rollouts/rollouts.jsonl").read_bytes()
+    first = json.loads(good.splitlines()[0])
+    spoiled = [first | change for change in (
+        {"trace_ids": "t0"}, {"trace_ids": [1]}, {"trace_ids": ["nothing"]}, {"trace_ids": None}, {"reward": "x"},
+        {"reward": float("nan")}, {"reward": float("inf")}, {"reward": None}, {"step": "x"}, {"step": -1}, {"step": 1.5}, {"sample": -1},
+        {"problem_id": None}, {"problem_id": ["p0"]}, {"completion": [3]}, {"answer": {}}, {"visit": float("nan")},
+    )]  # fmt: skip
+    rows = [json.dumps(values).encode() + b"\n" for values in spoiled]
+    for text in (
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b"[" * 99_999,
+        good.splitlines()[0],
+        good.replace(b'"t1"', b'"t0"'),
+        *(good + r for r in rows),
+    ):
+        yield Case(ROLLOUTS.replace("--rollouts rollouts", "--rollouts bad.jsonl").split(), (2,), {"bad.jsonl": text})
+    for there in ("no-such", "labels", "index", "problems.jsonl", "", "/dev/zero", "/etc", "model", "x" * 300, "a\0b"):
+        yield Case([*ROLLOUTS.replace("--rollouts rollouts ", "").split(), "--rollouts", there], (2,))
+    yield case(ROLLOUTS.replace("--rollouts rollouts ", ""), says="--rollouts")
+    for value in ("nan", "0.4", "1", "2", "-1", "x", "inf"):
+        yield case(f"{ROLLOUTS} --options.confidence={value}", says="confidence")
+    yield case(f"{ROLLOUTS} --options.nothing 1", says="nothing")
+    yield case(f"{ROLLOUTS} --screen rollouts", 0, 2)
+    yield case(f"{ROLLOUTS} --screen likelihood", 0, 2)
+    for more in ("--likelihood.threshold nan", "--likelihood.threshold inf", "--likelihood.target x", "--likelihood.target solution",
+                 "--likelihood.batch-tokens 0", "--calibrate-on no-such", "--calibrate-on problems.jsonl", "--gold-solutions no-such.jsonl",
+                 "--candidates.per-problem 0", "--candidates.uniform nan", "--candidates.analogies 1", "--prompt.instruction [",
+                 "--prompt.template x", "--engine x", "--engine http://", "--engine file:///etc/passwd"):  # fmt: skip
+        yield case(f"{LIKELIHOOD} {more}")
+    yield case(f"{LIKELIHOOD} --engine http://127.0.0.1:9", 1, 2)
+    yield case(f"{LIKELIHOOD} --candidates.per-problem 1", 0, 2)  # nothing to compare it with
+    yield case(f"{LIKELIHOOD} --likelihood.threshold 1e300", 0)
+    for more in ("--samples 3", "--samples 0", "--templates x", "--templates [", "--encoder no-such", "--encoder ./labels",
+                 "--encoder problems.jsonl", "--n-problems 0", "--n-traces 0", "--shortlist 0", "--candidates nan", "--temperature 0",
+                 "--temperature nan", "--model ./encoder", "--model ./labels", "--gold-solutions no-such.jsonl", "--reward typo", "--engine x",
+                 "--problems traces.jsonl", "--traces problems.jsonl", "--max-new-tokens 0", "--batch-size 0", "--dtype x"):  # fmt: skip
+        yield case(f"{PREFLIGHT} {more}")
+    yield case(f"{PREFLIGHT} --max-new-tokens 9999", 0, 2)  # no prompt fits
+    yield case(f"{PREFLIGHT} --templates chat", 0, 2)  # the tokenizer has no template
+    yield case(f"{PREFLIGHT} --templates plain plain", 0, 2)
+    yield case(f"{PREFLIGHT} --instruction {'x' * 999}", 0, 2)
+    yield case(f"{PREFLIGHT} --n-traces 1", 0, 2)
+    yield Case(PREFLIGHT.replace("problems.jsonl", "bad.jsonl").split(), (2,), {"bad.jsonl": row(answer=None)})
+    yield Case(PREFLIGHT.replace("problems.jsonl", "bad.jsonl").split(), (2,), {"bad.jsonl": b""})
+    yield Case(PREFLIGHT.replace("traces.jsonl", "bad.jsonl").split(), (2,), {"bad.jsonl": b""})
+    for more in ("--to x", "--to", "--model ./labels", "--model no-such/model", "--reward typo", "--analogies no-such", "--analogies labels",
+                 "--draw-top 1 --top-k 2", "--max-new-tokens 999", "--num-generations 1", "--eval-problems no-such.jsonl", "--top-k 0"):  # fmt: skip
+        yield case(f"{EXPORT} {more}")
+    for more in ("--domain x", "--domain house-rules --depth 2", "--n-eval -1", "--n-corpus 0", "--n-structures 0", "--depth 5",
+                 "--policy.heads 7", "--policy.context 1"):  # fmt: skip
+        yield case(f"testbed {more} --n-train 4 --n-warmup 8 --n-drills 8 --n-garbled 8 --output out" if "house" not in more
+                   else f"testbed {more} --output out", *((0, 2) if "context" in more or "n-corpus" in more else ()))  # fmt: skip
+    for size in ("9" * 15, "1e9", "9007199254740993"):
+        yield case(f"testbed --domain house-rules --n-train {size} --output out")
 
 
 def outputs() -> Iterator[Case]:
@@ -154,10 +265,11 @@ def folders_of_strangers() -> Iterator[Case]:
     ]  # fmt: skip
     for files in models:
         name = "m.gguf" if "m.gguf" in files else "m"
-        yield Case(EVALUATE.replace("--model model", f"--model {name}").split(), (2,), files)
-        yield Case(TRAIN.replace("--model model", f"--model {name}").split(), (2,), files)
+        for line in (EVALUATE, TRAIN, PREFLIGHT, EXPORT):
+            yield Case(line.replace("--model model", f"--model {name}").split(), (2,), files)
     for encoder in models[:10]:
         yield Case(INDEX.replace("bm25", "./m").split(), (2,), encoder)
+        yield Case(PREFLIGHT.replace("--encoder encoder", "--encoder ./m").split(), (2,), encoder)
     for key in ("sk-abcdef0123456789abcdef", "a b", "", "1KEY", "KEY=x", "$KEY"):
         yield Case([*JUDGE.split(), "--judge.api-key-env", key], (2,))
     shadow = {f"{name}.py": code for name in ("json", "rarft", "torch", "re", "sympy", "numpy")}
@@ -266,25 +378,36 @@ def damaged_stages() -> Iterator[Case]:
     for run in ("problems.jsonl", "no-such", "index", "/etc", "/dev/null", ".", ""):
         yield case(f"report {run} --output out", 0 if run == "index" else 2, 2)
     for text in (b"", b"{", b"[]", b"{}", b'{"stages": {}}', b'{"order": 3, "stages": []}', b"\xff", b"[" * 99_999):
-        yield Case(["report", "run", "--output", "out"], (2,), {"run/run.json": text})
+        empty = (0,) if text in (b"{}", b'{"stages": {}}') else (2,)  # nothing is finished yet
+        yield Case(["report", "run", "--output", "out"], empty, {"run/run.json": text})
     run = json.dumps({"name": "r", "output": "run", "stages": {"e": {"stage": "evaluate"}}, "order": ["e"],
                       "arms": [{"name": "$x_{", "evaluate": "e"}]}).encode()  # fmt: skip
     for text in odd:
         yield Case(["report", "run", "--output", "out"], (0, 2), {"run/run.json": run, "run/e/manifest.json": text})
+    for file in sorted(path for path in Path("done").rglob("*") if path.suffix in (".json", ".jsonl", ".parquet")):
+        whole = file.read_bytes()
+        for text in (b"", whole[: len(whole) // 2], b"[]", b"{}", b'{"step": "x", "loss": []}\n', b"\xff"):
+            yield Case(["report", "done", "--output", "out"], (0, 2), {str(file): text})
+    for text in (b"", b"[]", b"3", b"{", b"\xff", b'{"from": 3, "left": 4}', b"[" * 99_999):
+        yield Case(["run", "r.yaml"], (2,), {"r.yaml": RECIPE.encode(), "run/redo.json": text})
 
 
 def numbers() -> Iterator[Case]:
     """Section 8: every numeric option of every command, with what is no sensible number."""
     for name, stage in find_stages().items():
         config = stage.config_type
-        needed = {field: "problems.jsonl" for field, info in config.model_fields.items() if info.is_required()}
+        needed = {
+            field: get_args(info.annotation)[0] if get_origin(info.annotation) is Literal else "problems.jsonl"
+            for field, info in config.model_fields.items()
+            if info.is_required()
+        }
         start = [name, "--output", "out"]
         for field, value in needed.items():
             start += [value] if config.positional == field else [f"--{field.replace('_', '-')}", value]
         for option in _numeric(config):
             for value in ("nan", "inf", "-1", "1e999", "x"):
                 if not (value == "-1" and option in ("likelihood.threshold", "min_score")):
-                    yield Case([*start, f"--{option.replace('_', '-')}={value}"])
+                    yield Case([*start, f"--{option.replace('_', '-')}={value}"], says=f"`{option}")
 
 
 def _numeric(config: type[Config], prefix: str = "") -> Iterator[str]:
@@ -311,7 +434,16 @@ def odd_flags() -> Iterator[Case]:
 
 CLASSES: list[Callable[[], Iterator[Case]]] = [
     long_answers, foreign_files, wrong_in_silence, outputs, folders_of_strangers, bad_files, damaged_stages, numbers, odd_flags,
+    later_stages,
 ]  # fmt: skip
+
+
+LIBRARIES = (
+    "datasets", "sentence_transformers", "rarft.policy.trl.training", "rarft.models.engines.transformers",
+    "rarft.retriever.train", "rarft.report.page", "matplotlib.pyplot", "transformers.models.llama.modeling_llama",
+    "transformers.models.bert.modeling_bert",
+)  # fmt: skip
+"""What commands import late; imported once, so that each fork has it."""
 
 
 def streams(start: Path) -> Iterator[tuple[str, str]]:
@@ -342,11 +474,30 @@ def prepare_scratch(scratch: Path) -> None:
     ]
     traces = [{"id": f"t{i}", "problem": f"Ann has {i} pears and buys {2 * i}.", "answer": str(3 * i), "structure": i % 2,
                "solution": f"\\boxed{{{3 * i}}}"} for i in range(8)]  # fmt: skip
-    for name, rows in (("problems", problems), ("traces", traces)):
+    sampled = [{"problem_id": f"p{i}", "sample": n, "trace_ids": [f"t{n % 2}"], "completion": "x", "answer": "1", "reward": float(n % 2),
+                "step": 1, "visit": 0} for i in range(4) for n in range(4)]  # fmt: skip
+    Path("rollouts").mkdir()
+    Path("done").mkdir()
+    for name, rows in (("problems", problems), ("traces", traces), ("rollouts/rollouts", sampled)):
         Path(f"{name}.jsonl").write_text("".join(json.dumps(values) + "\n" for values in rows))
-    for line in (ORACLE.replace(" out", " labels"), INDEX.replace(" out", " index")):
+    save_policy(scratch / "model")
+    save_tiny_encoder(scratch / "encoder")
+    for line in (
+        ORACLE.replace(" out", " labels"),
+        INDEX.replace(" out", " index"),
+        RETRIEVE.replace(" out", " analogies"),
+    ):
         code, told = run(line.split(), scratch)
         assert code == 0, told
+    for line in (ORACLE, INDEX, RETRIEVE, ROLLOUTS, LIKELIHOOD, EVALUATE, SHOWN, TRAIN, SHOWING, PREFLIGHT, EXPORT):
+        code, told = run(line.split(), scratch)  # what is not hostile has to work
+        assert code == 0, f"{line}: {told}"
+        if line in (SHOWN, SHOWING):
+            Path("out").rename(Path("done") / line.split()[0])
+        else:
+            shutil.rmtree("out")
+    Path("done/run.json").write_text(json.dumps({"name": "done", "order": ["train", "evaluate"],
+                                                 "arms": [{"name": "a", "evaluate": "evaluate", "train": "train"}]}))  # fmt: skip
     Path("loop").symlink_to("loop")
     Path("dangling.jsonl").symlink_to("nowhere.jsonl")
     Path("link").symlink_to("linked.txt")
@@ -373,6 +524,10 @@ def run(words: list[str], folder: Path) -> tuple[int, str]:
             code = 99
         sys.stderr.flush()
         os._exit(code)
+    handle = os.pidfd_open(child)
+    if not select.select([handle], [], [], MOST_SECONDS)[0]:  # it hangs
+        os.kill(child, signal.SIGKILL)
+    os.close(handle)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return code, said.read_bytes().decode("utf-8", "replace")
 
@@ -420,29 +575,33 @@ def _contents(folder: Path) -> dict[str, str]:
     }
 
 
+def shown(tried: Case) -> str:
+    """A case as it is printed."""
+    files = [f"{name}={content[:80]!r}" for name, content in tried.files.items()]
+    return " ".join([*(word[:200] for word in tried.words), *(["with", *files] if files else [])])
+
+
 def attack(chosen: list[str]) -> int:
     """Try all, print tried, held and broken by class, and each that broke. Returns how many broke."""
-    import datasets  # noqa: F401 (once, not in every fork)
-
+    for module in LIBRARIES:  # once, not in every fork; lancedb starts a thread, which no fork has
+        importlib.import_module(module)
+    find_stages()
     lines, broke = [f"{'class':<22}{'tried':>7}{'held':>7}{'broken':>7}"], 0
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name).resolve()
-        os.environ["RARFT_CACHE"] = str(scratch / "cache")
+        os.environ |= {"RARFT_CACHE": str(scratch / "cache"), "RARFT_REWARD_WORKERS": "1"}
         (scratch / "cache").mkdir()
         prepare_scratch(scratch)
         for made in [*CLASSES, streams]:
             if chosen and made.__name__ not in chosen:
                 continue
-            found = (
-                streams(scratch)
-                if made is streams
-                else ((" ".join([*c.words, "with", *c.files]), attempt(c, scratch)) for c in made())
-            )
+            found = streams(scratch) if made is streams else ((shown(c), attempt(c, scratch)) for c in made())
             tried = bad = 0
             for line, fault in found:
                 tried, bad = tried + 1, bad + bool(fault)
                 if fault:
-                    print(f"BROKEN {made.__name__}: {line[:200]!a}\n    {fault}\n", flush=True)
+                    print(f"BROKEN {made.__name__}: {line[:600]!a}\n    {fault}\n", flush=True)
+            print(f"{made.__name__}: {tried} tried, {bad} broken", flush=True)
             lines.append(f"{made.__name__:<22}{tried:>7}{tried - bad:>7}{bad:>7}")
             broke += bad
         os.chdir("/")

@@ -104,3 +104,12 @@ def test_config_file_with_flags_over_it(tmp_path: Path, capsys: pytest.CaptureFi
     config.write_text("labeler: oracle\nprobelms: x\n")
     assert main(["label", "--config", str(config), "--output", str(tmp_path / "out")]) == 2
     assert "unknown key `probelms`; did you mean `problems`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("closed", "code"), [((1,), 0), ((2,), 0), ((0, 1, 2), 0)])
+def test_closed_streams_are_no_failure(closed: tuple[int, ...], code: int) -> None:
+    """As `rarft --help >&-` has them: Python then has no sys.stdout."""
+    line = "import sys; sys.argv[1:] = ['--help']; from rarft.cli import main; sys.exit(main())"
+    shell = " ".join([*(f"{number}>&-" if number else "<&-" for number in closed)])
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {shell}', sys.executable, line], capture_output=True, text=True)
+    assert done.returncode == code and "Traceback" not in done.stderr

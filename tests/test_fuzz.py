@@ -13,6 +13,7 @@ import re
 import resource
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ from rarft.cli import main
 from rarft.core.config import Config, nested_config
 from rarft.core.stages import find_stages
 from rarft.flags import _flag
+from tests.policy.tiny import save_policy
+from tests.retriever.conftest import save_tiny_encoder
 
-SECONDS = float(os.environ.get("RARFT_FUZZ_SECONDS", "40"))
+LIBRARIES = ("sentence_transformers", "rarft.policy.trl.training", "rarft.models.engines.transformers",
+             "rarft.retriever.train", "transformers.models.llama.modeling_llama")  # fmt: skip
+SECONDS = float(os.environ.get("RARFT_FUZZ_SECONDS", "60"))
 FIRST_SEED = int(os.environ.get("RARFT_FUZZ_SEED", "0"))
 MOST_CPU_SECONDS, MOST_MEMORY, EXAMPLES = 60, 3 * 2**30, 25
 HOSTILE = [
@@ -58,7 +63,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
                "solution": f"\\boxed{{{3 * i}}}", "kind": "sums", "structure": i % 2} for i in range(8)]  # fmt: skip
     for name, rows in (("problems", problems), ("traces", traces)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    paths = {name: str(folder / f"{name}.jsonl") for name in ("problems", "traces")}
+    sampled = [{"problem_id": f"p{i}", "sample": n, "trace_ids": [f"t{n % 2}"], "completion": "x", "answer": "1",
+                "reward": float(n % 2)} for i in range(4) for n in range(4)]  # fmt: skip
+    (folder / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sampled))
+    paths = {name: str(folder / f"{name}.jsonl") for name in ("problems", "traces", "rollouts")}
+    for module in LIBRARIES:  # once, not in every fork; lancedb starts a thread, which no fork has
+        import_module(module)
     for line in (
         ["label", "--problems", paths["problems"], "--traces", paths["traces"], "--labeler", "oracle"],
         ["index", "--traces", paths["traces"], "--retriever", "bm25"],
@@ -69,7 +79,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         )
         assert code == 0, said
     return {**paths, **{name: str(folder / name) for name in ("labels", "index", "analogies")},
-            "retriever": "bm25", "base_model": "no-such/encoder", "model": "no-such/model"}  # fmt: skip
+            "retriever": "bm25", "model": save_policy(folder / "model"),
+            **dict.fromkeys(("base_model", "encoder"), str(save_tiny_encoder(folder / "encoder")))}  # fmt: skip
 
 
 def fields(config: type[Config], prefix: str = "") -> list[tuple[str, FieldInfo]]:

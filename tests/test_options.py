@@ -42,6 +42,23 @@ def test_every_number_has_a_least_value(name: str, marks: list[Any]) -> None:
     assert bounded or name in ANY_NUMBER
 
 
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [
+        ("retrieve", {"min_score": "nan"}), ("retrieve", {"min_score": "inf"}), ("retrieve", {"diversity": 5}),
+        ("label", {"likelihood": {"threshold": "nan"}}), ("label", {"likelihood": {"threshold": "-inf"}}),
+        ("evaluate", {"temperature": 1e300}), ("evaluate", {"temperature": 1e-300}),
+        ("train", {"temperature": 1e-300}), ("label", {"pass_rate": {"temperature": 1e-300}}),
+        ("evaluate", {"top_p": 2}), ("testbed", {"policy": {"heads": 7}}), ("train", {"temperature": 1e300}),
+    ],
+)  # fmt: skip
+def test_numbers_that_mean_nothing_are_refused(stage: str, options: dict[str, Any]) -> None:
+    config = find_stages()[stage].config_type
+    required = {field: good(info.annotation) for field, info in config.model_fields.items() if info.is_required()}
+    with pytest.raises(InputError, match="test: `"):
+        config.parse(required | options, "test")
+
+
 def good(annotation: Any) -> Any:
     """A value that a required option takes."""
     origin = get_origin(annotation)

@@ -14,7 +14,6 @@ of its inputs changed; what follows it then follows. Everything is checked befor
 parallel stages, remote runs, conditions.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from rarft.core.artifacts import looks_like_path, read_manifest, write_json
+from rarft.core.artifacts import looks_like_path, read_json, read_manifest, write_json
 from rarft.core.config import Config, Seed, Size, nearest, read_yaml, set_dotted, shown
 from rarft.core.errors import InputError
 from rarft.core.estimate import ADDED_UP, Estimate, Known, number
@@ -210,6 +210,9 @@ def _write_run(recipe: Recipe, root: Path, names: list[str]) -> None:
         raise InputError(f"{shown(str(root))}: cannot be written ({why}); choose another --output") from None
 
 
+_Left = TypedDict("_Left", {"from": str, "left": list[str]})
+
+
 class _Redo:
     """The stages that `--from` asked to do again and that are not yet; a run that is cut off goes on with them."""
 
@@ -218,7 +221,7 @@ class _Redo:
         last = names.index(until) + 1 if until else len(names)
         self.from_stage, self.left = from_stage, names[names.index(from_stage) : last] if from_stage else []
         if self.file.is_file():
-            there = json.loads(self.file.read_text(encoding="utf-8"))
+            there = read_json(_Left, self.file, f"delete it, and give --from again (was at work: {root})")
             if from_stage in (None, there["from"]):
                 self.from_stage, self.left = there["from"], [name for name in there["left"] if name in names]
                 log(f"going on to redo from {self.from_stage}: {', '.join(self.left)}")

@@ -13,9 +13,9 @@ from typing import Annotated
 import pytest
 
 from rarft.core.artifacts import SCRATCH, digest_folder, digest_input, read_manifest
-from rarft.core.config import Config, Input, NotInResult
+from rarft.core.config import Config, Input, NotInResult, NotInWork
 from rarft.core.errors import InputError, one_line
-from rarft.core.stages import Work, stage
+from rarft.core.stages import Stage, Work, stage
 
 
 class CopyConfig(Config):
@@ -144,10 +144,10 @@ def _die_at(call: int) -> None:
             setattr(module, name, dying(getattr(module, name)))
 
 
-def _in_child(call: int, config: Config, output: Path, **options: bool) -> int:
+def _in_child(call: int, made_by: Stage, config: Config, output: Path, **options: bool) -> int:
     def run() -> None:
         _die_at(call)
-        paid(config, output, **options)
+        made_by(config, output, **options)
 
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
@@ -184,7 +184,7 @@ def test_a_kill_between_any_two_steps_costs_nothing_and_loses_nothing(again: str
             before = config if again == "redo" else config.model_copy(update={"word": "one"})
             paid(before, output)
         bill.write_text("")
-        code = _in_child(call, config, output, **options)
+        code = _in_child(call, paid, config, output, **options)
         if again != "new" and code:  # the old result is there, or the next run brings it or the new one back
             assert (output / "out.txt").exists() or list(output.parent.glob(".paid.*"))
         done = again == "redo" and (output / "manifest.json").exists() and not list(output.parent.glob(".paid.*"))
@@ -199,12 +199,44 @@ def test_a_kill_between_any_two_steps_costs_nothing_and_loses_nothing(again: str
     assert call > 8
 
 
+class ScoredConfig(PaidConfig):
+    k: Annotated[int, NotInWork] = 1
+
+
+@stage("scored", "work that costs, and what is computed from it")
+def scored(config: ScoredConfig, work: Work) -> None:
+    if work.before is None:
+        paid.function(config, work)
+    (work.path / "out.txt").write_text(str(config.k))
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_options_that_are_no_part_of_the_work_may_change_after_any_kill(
+    finished: bool, tmp_path: Path, source: Path
+) -> None:
+    bill = tmp_path / "bill"
+    one, two, three = (ScoredConfig(source=str(source), bill=str(bill), k=k) for k in (1, 2, 3))
+    for call in range(200):
+        output = tmp_path / f"run-{call}" / "scored"
+        bill.write_text("")
+        if finished:
+            scored(one, output)
+        code = _in_child(call, scored, two, output, overwrite=True)
+        scored(three, output, overwrite=True)
+        assert (output / "out.txt").read_text() == "3"
+        assert [p.name for p in output.parent.iterdir()] == ["scored"]
+        assert sorted(bill.read_text().split("\n")[:-1]) == ["one 0", "one 1", "one 2"]
+        if code == 0:
+            break
+    assert call > 8
+
+
 def test_other_options_never_cost_what_was_done_under_these(tmp_path: Path, source: Path) -> None:
     bill, output = tmp_path / "bill", tmp_path / "paid"
     one = PaidConfig(source=str(source), bill=str(bill), word="one")
     two = one.model_copy(update={"word": "two"})
     for call in range(6, 20):  # interrupted with work done
-        if _in_child(call, one, output) and list(tmp_path.glob(".paid.partial/scratch/answer-2")):
+        if _in_child(call, paid, one, output) and list(tmp_path.glob(".paid.partial/scratch/answer-2")):
             break
     assert not output.exists() and paid.status(one, output).state == "interrupted"
     bill.write_text("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from rarft.evaluation import EvaluateConfig, evaluate, read_rollouts, scores
 from rarft.evaluation.contexts import variation
 from rarft.records.rows import write_jsonl
 
+MODULE = import_module("rarft.evaluation.evaluate")  # the package has the stage of that name
 ANSWERS = ["\\boxed{1}", "\\boxed{2}", "\\boxed{3}"]
 
 
@@ -84,6 +86,48 @@ def test_rollouts_and_scores(policy: str, files: dict[str, str], tmp_path: Path)
     assert ledger["tokens_out"] == sum(row.n_tokens for row in rows)
     assert ledger["tokens_in"] == sum(row.n_prompt_tokens for row in rows[::4])
     assert ledger["calls"] == 24
+
+
+def no_engine(*_: object) -> None:
+    raise AssertionError("something would be sampled")
+
+
+def test_another_k_samples_nothing_again(
+    policy: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = evaluate(config(policy, files, k=4), tmp_path / "eval")
+    rollouts, ledger = (folder / "rollouts.parquet").read_bytes(), read_manifest(folder)["ledger"]
+    monkeypatch.setattr(MODULE, "open_engine", no_engine)
+    with pytest.raises(InputError, match="k was 4, is 2"):
+        evaluate(config(policy, files, k=2), folder)
+    evaluate(config(policy, files, k=2), folder, overwrite=True)
+    found = json.loads((folder / "scores.json").read_text())
+    assert found["k"] == 2 and found["overall"] == scores(read_rollouts(folder), k=2)["overall"]
+    assert (folder / "rollouts.parquet").read_bytes() == rollouts
+    after = read_manifest(folder)["ledger"]
+    assert [after[name] for name in ("tokens_in", "tokens_out", "calls")] == [
+        ledger[name] for name in ("tokens_in", "tokens_out", "calls")
+    ]
+    assert after["wall_seconds"] > ledger["wall_seconds"]
+    for change in ({"seed": 1}, {"samples": 2}):
+        with pytest.raises(AssertionError, match="would be sampled"):
+            evaluate(config(policy, files, k=2, **change), folder, overwrite=True)
+
+
+def test_an_interrupted_run_goes_on_with_another_k(
+    policy: str, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MODULE, "scores", stop)  # all is sampled
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(config(policy, files, k=4), tmp_path / "eval")
+    monkeypatch.setattr(MODULE, "open_engine", no_engine)
+    assert evaluate.status(config(policy, files, k=2), tmp_path / "eval").state == "interrupted"
+    folder = evaluate(config(policy, files, k=2), tmp_path / "eval")
+    assert json.loads((folder / "scores.json").read_text())["k"] == 2
 
 
 def test_each_context_is_sampled_alone(policy: str, files: dict[str, str], tmp_path: Path) -> None:

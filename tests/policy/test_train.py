@@ -119,6 +119,11 @@ def test_same_seed_same_result_and_micro_batches_do_not_matter(tmp_path: Path) -
     assert [r["reward"] for r in rows(one / "log.jsonl")] == [r["reward"] for r in rows(wide / "log.jsonl")]
 
 
+def modules() -> str:
+    """PYTHONPATH of a process that needs the tests, and finds the rest where this one does."""
+    return os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
     path = output.parent / "job.json"
     path.write_text(json.dumps(job.model_dump(mode="json")))
@@ -126,8 +131,7 @@ def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
         "import json, sys; from rarft.policy.train import TrainConfig, train;"
         f"train(TrainConfig(**json.load(open({str(path)!r}))), {str(output)!r})"
     )
-    root = str(Path(__file__).parents[2])
-    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root})
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": modules()})
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", pytest.param("sft", marks=pytest.mark.slow)])
@@ -159,12 +163,22 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
         assert rows(whole / "samples.jsonl") == rows(killed / "samples.jsonl")
 
 
+TWO = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+
+
+def test_fewer_processes_than_were_asked_for_are_told(tmp_path: Path, monkeypatch: Any) -> None:
+    """With --cpu, accelerate starts one process whatever it is asked for."""
+    monkeypatch.setenv("PYTHONPATH", modules())
+    with pytest.raises(InputError, match="num_processes is 2, but accelerate started 1"):
+        train(config(tmp_path, launch=f"--cpu {TWO}"), tmp_path / "out")
+
+
 def test_two_processes_give_the_update_of_one_with_twice_the_batch(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", modules())
     options: dict[str, Any] = {"reward": "tests.policy.rewards:Capitals", "steps": 2, "trl": {"optim": "sgd"}}
     options |= {"learning_rate": 0.1, "eval_problems": str(tmp_path / "data")}
     one = train(config(tmp_path, micro_batch=8, **options), tmp_path / "one")
-    launch = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu"
+    launch = f"--multi_gpu {TWO}"
     two = train(config(tmp_path, launch=launch, **options), tmp_path / "two")
     a, b, before = weights(one), weights(two), weights(tmp_path / "model")
     assert max((a[name] - before[name]).abs().max() for name in a) > 1e-3
@@ -194,7 +208,7 @@ def descendants(root: int) -> dict[int, str]:
 @pytest.mark.parametrize("when", ["while it starts", "while it trains"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_processes_of_a_launch_end_with_rarft(when: str, number: signal.Signals, tmp_path: Path) -> None:
-    launch = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --cpu"
+    launch = f"--multi_gpu {TWO}"
     options: dict[str, Any] = {"reward": "tests.policy.rewards:Capitals", "steps": 100_000, "launch": launch}
     process = start(config(tmp_path, micro_batch=8, **options), tmp_path / "out")
     log = tmp_path / ".out.partial" / "log.jsonl"
@@ -232,6 +246,7 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
         ({"contexts_per_group": 3}, "does not divide num-generations"),
         ({"demonstration_schedule": "linear:1"}, "give constant, or linear:FROM:TO"),
         ({"trl": {"epsilom": 0.1}}, "did you mean `epsilon`"),
+        ({"trl": {"max_steps": 7}}, "trl.max_steps: is set by --steps; give that instead"),
         ({"launch": "'"}, "No closing quotation"),
         ({"report_to": "trackio"}, "trackio, which is not installed: pip install trackio"),
         ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),

@@ -48,6 +48,7 @@ def complaint(path: Path | str) -> str:
         (GOOD + '{"id": NaN, "question": "q"}', "row 2: column `id` holds nan"),
         (GOOD + '{"id": "b", "question": "q", "answer": -Infinity}', "row 2: column `answer` holds -inf"),
         (GOOD + '{"id": "b", "question": "q", "answer": 1e999}', "row 2: column `answer` holds inf"),
+        (GOOD + '{"id": "b", "question": "q", "answer": true}', "row 2: column `answer` holds True"),
         (GOOD + '{"id": "b", "question": "q", "kind": []}', "row 2: column `kind` holds a list"),
         (GOOD + "null", "row 2: nothing where an object is needed"),
         (json.dumps([json.loads(GOOD)]), "row 1: a list where an object is needed; write one object a line"),

@@ -188,6 +188,26 @@ def test_bad_input(run: Path, tmp_path: Path) -> None:
         report(ReportConfig(runs=[str(copy)]), tmp_path / "report")
 
 
+DAMAGE = [b"", b"[]", b"3", b"{", b"\xff", b"[" * 100_000, b'{"order": 3}', b'{"order": [], "arms": [{"name": "a"}]}']
+
+
+@pytest.mark.parametrize("text", DAMAGE, ids=range(len(DAMAGE)))
+def test_a_damaged_run_is_told_in_one_line(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(text)
+    with pytest.raises(InputError, match=r"run\.json: damaged") as told:
+        report(ReportConfig(runs=[str(tmp_path)]), tmp_path / "report")
+    assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"benchmarks": 3}', b"\xff"])
+def test_a_damaged_stage_is_told_in_one_line(text: bytes, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "evaluate-bare" / "scores.json").write_bytes(text)
+    with pytest.raises(InputError, match=r"evaluate-bare.*scores\.json"):
+        report(ReportConfig(runs=[str(copy)]), tmp_path / "report")
+
+
 def test_run_without_evaluations(tmp_path: Path) -> None:
     write_json(tmp_path / "run.json", {"name": "empty", "order": ["evaluate"], "arms": []})
     assert "no finished evaluation" in headline_table(tmp_path)

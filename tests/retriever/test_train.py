@@ -358,6 +358,14 @@ def test_continues_colbert_checkpoints(layout: str, toy: dict[str, str], tmp_pat
     assert load_encoder(str(trained)).encode_problems(["abone"])[0].shape[1] == 16
 
 
+def test_a_tracker_that_is_not_installed_is_told_before_any_work(
+    toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)  # as if it were not installed
+    with pytest.raises(InputError, match="report-to is trackio, which is not installed: pip install trackio"):
+        train_retriever(config(toy, report_to="trackio", base_model="no-such/model"), tmp_path / "out")
+
+
 def test_bad_input(toy: dict[str, str], tmp_path: Path) -> None:
     def labelled(rows: list[dict]) -> str:
         path = tmp_path / "labels.jsonl"

@@ -14,14 +14,33 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypeVar
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from rarft.core.errors import InputError
 
 MANIFEST, STATE, SCRATCH = "manifest.json", "state.json", "scratch"
+Read = TypeVar("Read")
 FILE_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv", ".gguf", ".yaml", ".html", ".txt")
 Files = dict[str, tuple[int, int, str]]
 """Relative name -> size in bytes, time of the last change in ns, sha256."""
+
+
+class _Manifest(TypedDict, total=False):
+    """What is read of a manifest."""
+
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]
+    stage: Required[str]
+    fingerprint: Required[str]
+    digest: Required[str]
+    results: Required[dict[str, Any]]
+    config: dict[str, Any]
+    inputs: dict[str, Any]
+    ledger: dict[str, Any]
+    identity: dict[str, Any]
+    files: Files
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -31,18 +50,9 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         InputError: `folder` is not a finished stage, or its manifest is damaged.
     """
     path = Path(folder) / MANIFEST
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{folder}: no {MANIFEST}; not the output of a finished stage") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):
-        found = None
-    whole = isinstance(found, dict) and all(key in found for key in ("stage", "fingerprint", "digest", "results"))
-    if not whole:
-        raise InputError(f"{path}: damaged; make the folder again")
-    return dict(found)
+    if not path.is_file():
+        raise InputError(f"{folder}: no {MANIFEST}; not the output of a finished stage")
+    return dict(read_json(_Manifest, path, "make the folder again"))
 
 
 def find_file(value: str | Path, name: str) -> Path:
@@ -57,6 +67,21 @@ def find_file(value: str | Path, name: str) -> Path:
     if path.is_file():
         return path
     raise InputError(f"{value}: no {name} in this folder" if path.is_dir() else f"{value}: no such file or folder")
+
+
+def read_json(kind: type[Read], path: Path, remedy: str) -> Read:
+    """What a JSON file of ours holds, checked against a type: a dataclass, a TypedDict, `dict[str, Any]`.
+
+    Args:
+        remedy: what to do where it is damaged.
+
+    Raises:
+        InputError: it cannot be read, is not JSON, or does not hold values of this type.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:120]}); {remedy}") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from rarft.core.errors import InputError
@@ -37,10 +37,29 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """Numbers by what they may be; every numeric option has a least value."""
 
 
+def _greedy_or_more(value: float) -> float:
+    if 0 < value < LEAST_TEMPERATURE:
+        raise ValueError(f"0 is greedy; any other temperature is {LEAST_TEMPERATURE} or more")
+    return value
+
+
+LEAST_TEMPERATURE = 1e-3
+"""Logits divided by less than this may leave float32."""
+Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(_greedy_or_more)]
+"""Of sampling; 0 is greedy."""
+
+
 class NotInResult:
     """Marks a field that can change how a result is computed, but not the result: `Annotated[int, NotInResult]`.
 
     A finished stage is not done again when such an option changes.
+    """
+
+
+class NotInWork:
+    """Marks a field that decides what is computed from a stage's work, but not the work: `Annotated[int, NotInWork]`.
+
+    Another value makes another result, and what is there already of the work is taken over.
     """
 
 
@@ -99,19 +118,20 @@ class Config(BaseModel):
     def result_values(self) -> dict[str, Any]:
         """The values that decide the result, as JSON: without inputs, which count by content, and `NotInResult`."""
         values = self.model_dump(mode="json")
-        _drop_what_decides_nothing(type(self), values)
+        drop_marked(type(self), values, NotInResult)
         for name, _ in self.input_paths():
             values.pop(name.split(".")[0], None)
         return values
 
 
-def _drop_what_decides_nothing(cls: type[Config], values: dict[str, Any]) -> None:
+def drop_marked(cls: type[Config], values: dict[str, Any], marker: type) -> None:
+    """Take the fields with a marker out of a config's values."""
     for name, field in cls.model_fields.items():
         section = nested_config(field)
-        if NotInResult in field.metadata:
-            values.pop(name)
-        elif section is not None and isinstance(values[name], dict):
-            _drop_what_decides_nothing(section, values[name])
+        if marker in field.metadata:
+            values.pop(name, None)
+        elif section is not None and isinstance(values.get(name), dict):
+            drop_marked(section, values[name], marker)
 
 
 def nested_config(field: FieldInfo) -> type[Config] | None:

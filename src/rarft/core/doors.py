@@ -1,8 +1,9 @@
-"""Doors for strangers: a class of the user's own, named as `module:Class`."""
+"""Doors for strangers: a class of the user's own, named as `module:Class`, and packages that are not ours to bring."""
 
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import Any
 
 from rarft.core.errors import InputError
@@ -27,6 +28,16 @@ def load_class(target: str, what: str) -> Any:
     if not isinstance(found, type):
         raise InputError(f"{what} {target}: not a class")
     return found
+
+
+def check_installed(package: str, option: str) -> None:
+    """Check that an optional package is there.
+
+    Raises:
+        InputError: it is not; the line names `option`.
+    """
+    if find_spec(package) is None:
+        raise InputError(f"{option} is {package}, which is not installed: pip install {package}")
 
 
 def load_only_class(module: str, base: type) -> Any:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 PR_SET_PDEATHSIG = 1
 STARTED_BY = "RARFT_STARTED_BY"
 """Variable with the id of the rarft process that a launcher's processes work for."""
+WANTED_PROCESSES = "RARFT_WANTED_PROCESSES"
+"""Variable with the number of processes that a launcher was asked for; empty where it was not said."""
 
 
 def die_with_parent(parent: int | None = None) -> None:

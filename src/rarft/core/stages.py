@@ -7,14 +7,16 @@
   - records inputs with digests, config, versions, seed and a ledger (time, tokens, calls, memory, device).
 
 While it works, everything lies in `.OUTPUT.partial` beside the output. What an interrupted run with other options has
-left there is set aside as `.OUTPUT.partial-FINGERPRINT`, and taken up again when those options come back. A finished
-folder gets its manifest, then takes its place by one rename; an old one steps aside first and goes last. A kill between
-any two of these steps is mended by the next run. Nothing is deleted or replaced that a manifest of ours does not vouch
-for.
+left there is set aside as `.OUTPUT.partial-FINGERPRINT`, and taken up again when those options come back. Options that
+are no part of the work (`NotInWork`) don't count here, and a finished folder that differs in nothing else is handed to
+its successor as `Work.before`. A finished folder gets its manifest, then takes its place by one rename; an old one
+steps aside first and goes last. A kill between any two of these steps is mended by the next run. Nothing is deleted or
+replaced that a manifest of ours does not vouch for.
 """
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import hashlib
 import importlib
@@ -26,7 +28,7 @@ import shutil
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -45,7 +47,7 @@ from rarft.core.artifacts import (
     read_manifest,
     write_json,
 )
-from rarft.core.config import Config, shown
+from rarft.core.config import Config, NotInWork, drop_marked, shown
 from rarft.core.errors import InputError, StageError, one_line
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
@@ -89,6 +91,8 @@ class Work:
     """Digest of the content, where equal content does not make equal files; by default that of the files."""
     lock: int | None = None
     """Descriptor of the output's lock; a child process that gets it keeps others out as long as it lives."""
+    before: Path | None = None
+    """The finished folder that this one replaces, where only options that are no part of the work have changed."""
 
     @property
     def scratch(self) -> Path:
@@ -139,7 +143,7 @@ class Stage(Generic[C]):
             if edited:
                 return Status("edited", f"{edited[0]} is not as the stage left it")
             return Status("done")
-        fingerprint = _fingerprint(identity)
+        fingerprint = self._of_work(identity)
         if _read_state(_partial(output)).get("fingerprint") == fingerprint or _kept(output, fingerprint).is_dir():
             return Status("interrupted", "goes on where it stopped")
         return Status("new")
@@ -172,14 +176,32 @@ class Stage(Generic[C]):
             status = self._status(identity, output)
             _check_replaceable(status, output, given, overwrite or redo)
             if redo or status.state != "done":
-                self._make(config, identity, output, lock)
+                before = output if status.state == "changed" and self._has_the_work(identity, output) else None
+                self._make(config, identity, output, lock, before)
         return Path(given)
 
-    def _make(self, config: C, identity: dict[str, Any], output: Path, lock: int) -> None:
-        path, state = _open_partial(output, _fingerprint(identity))
+    def _of_work(self, identity: dict[str, Any]) -> str:
+        """Fingerprint of what decides the work."""
+        config = copy.deepcopy(identity["config"])
+        drop_marked(self.config_type, config, NotInWork)
+        return _fingerprint({**identity, "config": config})
+
+    def _has_the_work(self, identity: dict[str, Any], output: Path) -> bool:
+        manifest = read_manifest(output)
+        try:
+            same = self._of_work(manifest["identity"]) == self._of_work(identity)
+        except (KeyError, TypeError, AttributeError):
+            return False  # of an older version
+        return same and not changed_files(output, manifest.get("files", {}))
+
+    def _make(self, config: C, identity: dict[str, Any], output: Path, lock: int, before: Path | None) -> None:
+        path, state = _open_partial(output, self._of_work(identity))
+        if (path / MANIFEST).is_file() and read_manifest(path)["fingerprint"] != _fingerprint(identity):
+            (path / MANIFEST).unlink()  # killed before its move; of another result of the same work
         if not (path / MANIFEST).is_file():
-            work = Work(path, lock=lock)
-            work.ledger.wall_seconds = float(state["wall_seconds"])
+            work = Work(path, lock=lock, before=before)
+            spent = read_manifest(before)["ledger"] if before else state
+            work.ledger.wall_seconds = float(spent["wall_seconds"])
             try:
                 self._run(config, work, state)
             except BaseException:
@@ -197,7 +219,7 @@ class Stage(Generic[C]):
         except (InputError, StageError):
             raise
         except Exception as error:
-            _blame_damaged_input(config, error)
+            blame_damaged(config.input_paths(), error)
             raise
         finally:
             work.ledger.wall_seconds = before + time.monotonic() - started
@@ -260,9 +282,9 @@ def find_stages() -> dict[str, Stage[Any]]:
     return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
 
-def _blame_damaged_input(config: Config, error: Exception) -> None:
-    """Raise InputError if an input is a stage's folder whose files are not as that stage left them."""
-    for name, value in config.input_paths():
+def blame_damaged(inputs: Iterable[tuple[str, str]], error: Exception) -> None:
+    """Raise InputError if an input, `(name, path)`, is a stage's folder whose files are not as that stage left them."""
+    for name, value in inputs:
         if (Path(value) / MANIFEST).is_file():
             changed = changed_files(Path(value), read_manifest(value).get("files", {}))
             if changed:

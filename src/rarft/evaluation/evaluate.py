@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from rarft.core.artifacts import write_json
-from rarft.core.config import Input, NotInResult, Seed
+from rarft.core.config import Input, NotInResult, NotInWork, Seed, Temperature
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
@@ -57,7 +57,7 @@ class EvaluateConfig(EngineConfig):
     variation); spread: the samples of a problem dealt over the top-k traces in turn (context ensembling)."""
     samples: int = Field(default=32, ge=1)
     """Completions per problem (per context with `contexts=each`): the k of avg@k."""
-    temperature: float = Field(default=1.0, ge=0, le=100)
+    temperature: Temperature = 1.0
     """Sampling temperature; 0 is greedy."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Nucleus sampling: the smallest set of tokens with this probability is kept; 1 keeps all."""
@@ -72,8 +72,8 @@ class EvaluateConfig(EngineConfig):
     """Column names of the benchmark files, where they differ: ours -> theirs."""
     limit: int | None = Field(default=None, ge=1)
     """Evaluate on at most this many problems of each benchmark, chosen by the seed; all when not given."""
-    k: int | None = Field(default=None, ge=1)
-    """The k of pass@k and maj@k; the number of samples per problem when not given."""
+    k: Annotated[int | None, NotInWork] = Field(default=None, ge=1)
+    """The k of pass@k and maj@k; the number of samples per problem when not given. Another k samples nothing again."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the weights."""
     batch_size: Annotated[int, NotInResult] = Field(default=64, ge=1)
@@ -207,7 +207,16 @@ def _check_k(k: int | None, plan: Sequence[Prompt]) -> None:
 
 
 def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> list[Rollout]:
-    """Rollouts of all prompts, a chunk at a time; chunks that an earlier run has finished are read back."""
+    """Rollouts of all prompts: sampled, or those of a finished folder that was scored with another k."""
+    found = _sample(config, plan, work) if work.before is None else {0: read_rollouts(work.before)}
+    for rows in found.values():
+        prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
+        work.ledger.add(tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows))
+    return [row for _, rows in sorted(found.items()) for row in rows]
+
+
+def _sample(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> dict[int, list[Rollout]]:
+    """Rollouts by chunk; chunks that an earlier run has finished are read back."""
     done = _finished_chunks(work.scratch)
     per_chunk = max(1, ROLLOUTS_PER_CHUNK // config.samples)
     chunks = [plan[start : start + per_chunk] for start in range(0, len(plan), per_chunk)]
@@ -221,10 +230,7 @@ def _roll_out(config: EvaluateConfig, plan: Sequence[Prompt], work: Work) -> lis
                     write_rollouts(work.scratch / f"chunk-{number:06d}.parquet", rows)
                     progress.advance(len(rows))
                 work.results |= policy.engine.throughput()
-    for rows in found.values():
-        prompts = {(row.benchmark, row.problem_id, row.context): row.n_prompt_tokens for row in rows}
-        work.ledger.add(tokens_in=sum(prompts.values()), tokens_out=sum(row.n_tokens for row in rows), calls=len(rows))
-    return [row for _, rows in sorted(found.items()) for row in rows]
+    return found
 
 
 class _Policy:

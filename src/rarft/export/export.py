@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rarft.core.config import Config, Input, Seed
+from rarft.core.config import LEAST_TEMPERATURE, Config, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
@@ -66,7 +66,7 @@ class ExportConfig(Config):
     """Problems per optimiser step, for run.sh."""
     max_new_tokens: int = Field(2048, ge=1)
     """Most tokens of a rollout, for run.sh; prompt and rollout together must fit the model."""
-    temperature: float = Field(1.0, gt=0, le=100)
+    temperature: float = Field(1.0, ge=LEAST_TEMPERATURE, le=100)
     """Temperature of rollouts, for run.sh."""
     learning_rate: float = Field(1e-6, ge=0)
     """Learning rate, for run.sh."""

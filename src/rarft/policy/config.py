@@ -3,12 +3,12 @@
 import dataclasses
 import difflib
 import shlex
-from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rarft.core.config import Config, Input, NotInResult, Seed
+from rarft.core.config import LEAST_TEMPERATURE, Config, Input, NotInResult, Seed
+from rarft.core.doors import check_installed
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
 from rarft.policy.contexts import shares_of
@@ -66,7 +66,7 @@ class TrainConfig(Config):
     """Samples per problem and visit, G."""
     prompts_per_step: int = Field(16, ge=1)
     """Problems per optimiser step, over all processes."""
-    temperature: float = Field(1.0, gt=0, le=100)
+    temperature: float = Field(1.0, ge=LEAST_TEMPERATURE, le=100)
     """Temperature of rollouts, and of the log-probs that are trained."""
     max_new_tokens: int = Field(2048, ge=1)
     """Most tokens of a rollout; for sft, longer solutions are cut."""
@@ -179,8 +179,8 @@ def check(config: TrainConfig) -> None:
         shlex.split(config.launch)
     except ValueError as error:
         raise InputError(f"launch is {config.launch!r}: {error}; quote it as in a shell") from None
-    if config.report_to != "none" and find_spec(config.report_to) is None:
-        raise InputError(f"report-to is {config.report_to}, which is not installed: pip install {config.report_to}")
+    if config.report_to != "none":
+        check_installed(config.report_to, "report-to")
     if config.trl:
         known = _trl_options(config.algorithm)
         for key in config.trl:

@@ -9,13 +9,14 @@ losses are TRL's (GRPO, DAPO, RLOO; SFT for warm-up and baseline). Left out: DAP
 
 import json
 import os
+import re
 import shlex
 import sys
 
 from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError, StageError
 from rarft.core.estimate import Estimate, Known, times
-from rarft.core.processes import STARTED_BY, ended, start_child
+from rarft.core.processes import STARTED_BY, WANTED_PROCESSES, ended, start_child
 from rarft.core.stages import Work, stage
 from rarft.policy.config import TrainConfig, check
 
@@ -57,9 +58,12 @@ def _launch(config: TrainConfig, work: Work) -> None:
     job, failed, facts = (work.scratch / name for name in ("job.json", "error.json", "facts.json"))
     write_json(job, config.model_copy(update={"launch": ""}).model_dump(mode="json"))
     failed.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "accelerate.commands.launch", *shlex.split(config.launch)]
+    options = shlex.split(config.launch)
+    wanted = re.search(r"--num_processes[ =](\d+)", " ".join(options))
     child = start_child(
-        [*command, "-m", "rarft.policy.worker", str(job)], lock=work.lock, env={STARTED_BY: str(os.getpid())}
+        [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "rarft.policy.worker", str(job)],
+        lock=work.lock,
+        env={STARTED_BY: str(os.getpid()), WANTED_PROCESSES: wanted[1] if wanted else ""},
     )
     try:
         code = child.wait()

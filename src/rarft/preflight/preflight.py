@@ -22,7 +22,7 @@ from pydantic import Field
 
 from rarft.core.append_log import AppendLog
 from rarft.core.artifacts import write_json
-from rarft.core.config import Count, Input, NotInResult, Seed
+from rarft.core.config import LEAST_TEMPERATURE, Count, Input, NotInResult, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
@@ -71,7 +71,7 @@ class PreflightConfig(EngineConfig):
     """How many of them are sampled."""
     max_new_tokens: Count = 512
     """Most tokens of a sample."""
-    temperature: float = Field(1.0, gt=0, le=100)
+    temperature: float = Field(1.0, ge=LEAST_TEMPERATURE, le=100)
     """Sampling temperature."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model; auto is that of its weights."""

@@ -335,7 +335,8 @@ def maybe_text(values: Mapping[str, Any], column: str) -> str | None:
         value = int(value)
     if value is None or isinstance(value, str):
         return value if value and value.strip() else None
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if number and not isinstance(value, bool):  # a bool is an int to Python
         return str(value)
     raise ValueError(f"column `{column}` holds {_what(value)}; give text, or leave the cell empty")
 

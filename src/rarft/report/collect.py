@@ -8,19 +8,21 @@ interval. Nothing here draws or formats.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 import rarft.stats as stats
-from rarft.core.artifacts import MANIFEST, read_manifest
+from rarft.core.artifacts import MANIFEST, read_json, read_manifest
 from rarft.core.errors import InputError
 from rarft.evaluation.scores import METRICS, Groups, grouped, problem_values, samples_per_problem
 from rarft.records.problems import load_problems
 from rarft.records.rollouts import Rollout, read_rollouts
+from rarft.records.rows import read_rows
 from rarft.stats import Interval
 
 
@@ -97,6 +99,23 @@ class Row:
     shares: dict[str, float] = field(default_factory=dict)
 
 
+class _Arm(TypedDict):
+    """What the report needs of an arm."""
+
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]
+    name: str
+    evaluate: str
+
+
+class _RunFile(TypedDict, total=False):
+    """What the report needs of run.json."""
+
+    __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]
+    stages: dict[str, dict[str, Any]]
+    order: list[str]
+    arms: list[_Arm]
+
+
 def load_runs(folders: Sequence[str | Path]) -> list[Run]:
     """Read the runs. Labels are folder names, with a number where two are alike. Raises InputError."""
     if not folders:
@@ -122,10 +141,12 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
         raise InputError(f"{folder}: no run.json; name a folder made by `rarft run`")
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: broken JSON ({error.msg}); run the recipe again") from None
+    return dict(read_json(_RunFile, path, "run the recipe again"))
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """scores.json of an evaluation's folder. Raises InputError where it is damaged."""
+    return read_json(dict[str, Any], folder / "scores.json", "make the folder again")
 
 
 def systems_of(run: Run) -> list[System]:
@@ -166,7 +187,7 @@ def retriever_row(run: Run, arm: dict[str, Any]) -> dict[str, Any] | None:
 
 def retriever_rows(stage: StageOutput) -> list[dict[str, Any]]:
     """Rows of an evaluate-retriever stage: `system`, and by metric a dict of value, low and high."""
-    scored = json.loads((stage.folder / "scores.json").read_text(encoding="utf-8"))
+    scored = read_scores(stage.folder)
     return [{"system": name, **found} for name, found in scored["retrievers"].items()]
 
 
@@ -287,7 +308,7 @@ def _row(label: str, run: str, systems: list[System], reference: list[System], k
         gain = stats.paired_difference(values["avg"], [system.values for system in reference], seed=seed)
     found = [system.retriever for system in systems if system.retriever is not None]
     r1 = [number(row.get("R@1")) for row in found]
-    scored = json.loads((systems[0].evaluation.folder / "scores.json").read_text(encoding="utf-8"))
+    scored = read_scores(systems[0].evaluation.folder)
     return Row(
         label=label,
         run=run,
@@ -324,4 +345,4 @@ def read_log(stage: StageOutput) -> list[dict[str, Any]]:
     path = stage.folder / "log.jsonl"
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [row for _, row in read_rows(str(path))]

@@ -15,8 +15,9 @@ from pydantic import Field, computed_field, field_validator
 
 from rarft.core.artifacts import MANIFEST, digest_input, read_manifest
 from rarft.core.config import Config, Seed
+from rarft.core.errors import InputError
 from rarft.core.progress import log
-from rarft.core.stages import Work, stage
+from rarft.core.stages import Work, blame_damaged, stage
 
 
 class ReportConfig(Config):
@@ -57,7 +58,13 @@ def write_report(config: ReportConfig, work: Work) -> None:
     """Write report.html. Raises InputError where a folder is no run, or the runs share no problem."""
     from rarft.report.page import render  # numpy, pyarrow, matplotlib: keeps --help quick
 
-    page = render(config.runs, config.baseline, config.max_problems, config.max_rollouts, config.seed)
+    try:
+        page = render(config.runs, config.baseline, config.max_problems, config.max_rollouts, config.seed)
+    except InputError:
+        raise
+    except Exception as error:
+        blame_damaged([("runs", folder) for folder in config.stages], error)
+        raise
     (work.path / "report.html").write_text(page, encoding="utf-8")
     work.results["bytes"] = len(page.encode())
     log(f"report.html: {len(page.encode()) / 1e6:.1f} MB")

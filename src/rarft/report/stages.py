@@ -5,11 +5,11 @@ Each `*_section` function gives a Section, or None where the runs hold nothing f
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import yaml
 
+from rarft.core.artifacts import read_json
 from rarft.core.progress import format_seconds
 from rarft.report import plots
 from rarft.report.blocks import Cell, Figure, Section, Table, metric_cell
@@ -121,7 +121,7 @@ def _audit_tables(stage: StageOutput, of: str) -> list[Table]:
     path = stage.folder / "audit.json"
     if not path.is_file():
         return []
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(dict[str, Any], path, "make the folder again")
     tables = []
     for title, rows in found.items():
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):

@@ -19,12 +19,11 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
 
-from rarft.core.artifacts import looks_like_path
+from rarft.core.artifacts import looks_like_path, read_json
 from rarft.core.errors import InputError
 from rarft.records.problems import Trace
 from rarft.records.same_problem import tokens
@@ -61,22 +60,7 @@ def read_settings(folder: str | Path) -> Settings | None:
     path = Path(folder) / SETTINGS
     if not path.is_file():
         return None
-    return read_as(Settings, path, "train the retriever again")
-
-
-Read = TypeVar("Read")
-
-
-def read_as(kind: type[Read], path: Path, remedy: str) -> Read:
-    """A dataclass from the JSON file that holds its fields.
-
-    Raises:
-        InputError: not JSON, or not these fields with values of their types.
-    """
-    try:
-        return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:120]}); {remedy}") from None
+    return read_json(Settings, path, "train the retriever again")
 
 
 def write_settings(folder: Path, settings: Settings) -> None:

@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rarft.core.artifacts import digest_input, write_json
+from rarft.core.artifacts import digest_input, read_json, write_json
 from rarft.core.errors import InputError
 from rarft.core.progress import track
 from rarft.records.bm25 import BM25
 from rarft.records.problems import Trace
 from rarft.retriever import ann
-from rarft.retriever.encoder import Encoder, Part, load_encoder, read_as, resolve_model, trace_text
+from rarft.retriever.encoder import Encoder, Part, load_encoder, resolve_model, trace_text
 from rarft.retriever.maxsim import Packed, scores, top_traces
 
 TABLE, INFO = "traces", "index.json"
@@ -55,7 +55,7 @@ def read_info(folder: str | Path) -> Info:
     path = Path(folder) / INFO
     if not path.is_file():
         raise InputError(f"{folder}: no {INFO}; name a folder that `rarft index` made")
-    return read_as(Info, path, "build the index again")
+    return read_json(Info, path, "build the index again")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from rarft.core.artifacts import write_json
+from rarft.core.doors import check_installed
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
@@ -50,8 +51,10 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
     which was kept: the untuned encoder counts as the first checkpoint.
 
     Raises:
-        InputError: labels that fit no problem or trace, no problem with a relevant trace, no such model.
+        InputError: labels that fit no problem or trace, no problem with a relevant trace, no such model or tracker.
     """
+    if config.report_to != "none":
+        check_installed(config.report_to, "report-to")
     problems, traces = load_problems(config.problems), load_traces(config.traces)
     labels = read_labels(config.labels, problems, traces)
     use_kl = config.loss == "kl" or (config.loss == "auto" and labels.graded)

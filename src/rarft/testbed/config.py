@@ -1,8 +1,8 @@
 """The testbed's config; a module of its own, because every domain reads it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rarft.core.config import Config, Count, Seed, Share, Size
 
@@ -18,6 +18,12 @@ class PolicyInitConfig(Config):
     """Attention heads."""
     context: Count = 512
     """Longest sequence, in tokens; a token is a word, a number or a mark."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"hidden is {self.hidden}, no multiple of twice the {self.heads} heads; change one")
+        return self
 
 
 class TestbedConfig(Config):

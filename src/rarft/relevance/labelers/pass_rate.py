@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from rarft.core.config import Config, NotInResult
+from rarft.core.config import Config, NotInResult, Temperature
 from rarft.core.estimate import Count, times
 from rarft.core.stages import Work
 from rarft.models.engines.base import Completion, EngineOptions, Sampling
@@ -35,7 +35,7 @@ class PassRateConfig(Config):
     """Samples for each problem without a trace; told in the rationale, and what counts where it has one candidate."""
     max_new_tokens: int = Field(512, ge=1)
     """Most tokens of one sample."""
-    temperature: float = Field(1.0, ge=0, le=100)
+    temperature: Temperature = 1.0
     """Sampling temperature."""
     confidence: float = Field(0.9, ge=0.5, lt=1)
     """Probability, from 0.5 to 1, that the trace helps more than the others, from which a pair is relevant."""
