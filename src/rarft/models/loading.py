@@ -7,7 +7,6 @@ GGUF's weights are dequantised on loading), vision models.
 
 from __future__ import annotations
 
-import ctypes
 import json
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,6 @@ from rarft.core.errors import InputError
 def default_device() -> torch.device:
     """The first GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-"""Names of mallopt(3)."""
 
 
 def load_policy(
@@ -54,22 +49,7 @@ def load_policy(
         raise InputError(
             f"{model}: its tokenizer has a token {most}, but the model only {rows} rows; they don't belong"
         )
-    where_to = torch.device(device or default_device())
-    if where_to.type == "cpu":
-        _keep_freed_memory()
-    return policy.to(where_to).eval(), tokenizer
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what activations free, where that is the C library.
-
-    By default it gives large blocks back to the kernel, which zeroes their pages for the next layer again: a third of
-    the processor time of scoring with a model of half a billion parameters (benchmarks/allocator.py).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in ((M_MMAP_THRESHOLD, 2**31 - 1), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 2**28)):
-            mallopt(option, value)
+    return policy.to(device or default_device()).eval(), tokenizer
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
