@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -33,7 +34,7 @@ from rarft.models.prompts import PromptConfig, render_prompt, uses_chat
 from rarft.preflight.verdict import conclude
 from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
-from rarft.records.same_problem import letters, near_identical
+from rarft.records.same_problem import gold_solutions, may_stand_before
 from rarft.rewards.problems import check_problems, verify_problems
 
 ARMS = ("none", "random", "bm25", "untuned", "best")
@@ -107,7 +108,7 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
     """
     problems, traces = sample_of(config)
     check_problems(problems, config.problems, config.reward)
-    solutions = _solutions(problems, config)
+    solutions = gold_solutions(problems, load_traces(config.gold_solutions) if config.gold_solutions else ())
     log(f"preflight: {len(problems)} problems, {len(traces)} traces, {config.samples} samples of each arm")
     ranked = _look_alikes(problems, traces, config)
     with closing(AppendLog(work.scratch / "problems.jsonl")) as kept:
@@ -144,14 +145,6 @@ def sample_of(config: PreflightConfig) -> tuple[list[Problem], list[Trace]]:
     return [problems[i] for i in chosen], [traces[i] for i in drawn]
 
 
-def _solutions(problems: Sequence[Problem], config: PreflightConfig) -> dict[str, str]:
-    """Problem id -> gold solution, where there is one."""
-    solved = load_traces(config.gold_solutions) if config.gold_solutions else []
-    known = {letters(trace.problem): trace.solution for trace in solved}
-    found = {p.id: p.extra.get("solution") or known.get(letters(p.question)) for p in problems}
-    return {key: str(value).strip() for key, value in found.items() if value}
-
-
 def _look_alikes(
     problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig
 ) -> dict[str, list[Trace | None]]:
@@ -173,11 +166,7 @@ def _look_alikes(
 
 def _first(problem: Problem, traces: Sequence[Trace], scores: np.ndarray) -> Trace | None:
     ranked = (traces[int(i)] for i in np.argsort(-scores, kind="stable"))
-    return next((trace for trace in ranked if _may_stand(problem, trace)), None)
-
-
-def _may_stand(problem: Problem, trace: Trace) -> bool:
-    return trace.id != problem.id and not near_identical(problem.question, trace.problem)
+    return next((trace for trace in ranked if may_stand_before(trace, problem)), None)
 
 
 @dataclass
@@ -248,12 +237,8 @@ class _Policy:
 
     def _drawn(self, problem: Problem, traces: Sequence[Trace]) -> Iterator[Trace]:
         """The problem's random candidates."""
-        rng = random.Random(f"{self.config.seed} {problem.id}")
-        left = self.config.candidates
-        for i in rng.sample(range(len(traces)), len(traces)):
-            if left and _may_stand(problem, traces[i]):
-                left -= 1
-                yield traces[i]
+        shuffled = random.Random(f"{self.config.seed} {problem.id}").sample(traces, len(traces))
+        return islice((t for t in shuffled if may_stand_before(t, problem)), self.config.candidates)
 
     def _prompt(self, template: str) -> PromptConfig:
         told = self.config.instruction

@@ -16,9 +16,11 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
+
+from rarft.records.problems import Problem, Trace
 
 TEMPLATE_SHARE = 0.6
 STORY_SHARE = {2: 0.7, 3: 0.5}
@@ -113,6 +115,21 @@ def near_identical(a: str, b: str, template_share: float = TEMPLATE_SHARE) -> bo
     False
     """
     return _rule(signature(a), signature(b), template_share) is not None
+
+
+def may_stand_before(trace: Trace, problem: Problem) -> bool:
+    """Whether a trace may be shown with a problem: it is not the problem's own, or that of a near-identical one."""
+    return trace.id != problem.id and not near_identical(problem.question, trace.problem)
+
+
+def gold_solutions(problems: Iterable[Problem], solved: Iterable[Trace]) -> dict[str, str]:
+    """Problem id -> its gold solution, for the problems that have one.
+
+    It stands in the problem's column `solution`, or else in a trace of the very same problem.
+    """
+    known = {letters(trace.problem): trace.solution for trace in solved}
+    found = {problem.id: problem.extra.get("solution") or known.get(letters(problem.question)) for problem in problems}
+    return {name: str(solution).strip() for name, solution in found.items() if solution}
 
 
 def _rule(one: Signature, two: Signature, template_share: float) -> Rule | None:

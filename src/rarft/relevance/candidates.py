@@ -23,7 +23,7 @@ from rarft.core.config import Config, Count, Weight
 from rarft.core.errors import InputError
 from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace
-from rarft.records.same_problem import near_identical
+from rarft.records.same_problem import may_stand_before
 
 BLOCK = 256
 SHARE = 2
@@ -119,7 +119,7 @@ class Candidates:
 
         def fits(row: int) -> bool:
             trace = self.traces[row]
-            return row not in chosen and trace.id != problem.id and not near_identical(problem.question, trace.problem)
+            return row not in chosen and may_stand_before(trace, problem)
 
         for name, quota in self._quotas().items():
             source = ranked[name] if name in ranked else self._uniform(problem, pool)

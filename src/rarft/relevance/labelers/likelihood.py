@@ -30,7 +30,7 @@ from rarft.models.engines.base import EngineOptions, Metered
 from rarft.models.prompts import check_length, render_prompt
 from rarft.records.labels import Label, read_labels
 from rarft.records.problems import Problem, load_traces, require_answers
-from rarft.records.same_problem import letters
+from rarft.records.same_problem import gold_solutions
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.relative import deviations
@@ -99,8 +99,8 @@ class Targets:
 
     def __init__(self, setting: Setting, target: str) -> None:
         solved = load_traces(setting.gold_solutions) if setting.gold_solutions else setting.traces
-        self._solutions = {letters(trace.problem): trace.solution for trace in solved}
-        without = next((problem.id for problem in setting.problems if not self._solution(problem)), None)
+        self._solutions = gold_solutions(setting.problems, solved)
+        without = next((problem.id for problem in setting.problems if not self._solutions.get(problem.id)), None)
         if target == "auto":
             target = "answer" if without else "solution"
             log(f"likelihood: scored by the {target}")
@@ -117,12 +117,8 @@ class Targets:
 
     def of(self, problem: Problem) -> list[str]:
         """The texts, in the order of the names."""
-        texts = {"answer": f"\\boxed{{{problem.answer}}}", "solution": self._solution(problem)}
+        texts = {"answer": f"\\boxed{{{problem.answer}}}", "solution": self._solutions.get(problem.id)}
         return [str(texts[name]) for name in self.names]
-
-    def _solution(self, problem: Problem) -> str | None:
-        found = problem.extra.get("solution") or self._solutions.get(letters(problem.question))
-        return str(found).strip() if found else None
 
 
 class Prepared(NamedTuple):
