@@ -47,6 +47,8 @@ LEAST_TEMPERATURE = 1e-3
 """Logits divided by less than this may leave float32."""
 Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(_greedy_or_more)]
 """Of sampling; 0 is greedy."""
+TemperatureAboveZero = Annotated[float, Field(ge=LEAST_TEMPERATURE, le=100)]
+"""Of sampling whose samples have to differ."""
 
 
 class NotInResult:

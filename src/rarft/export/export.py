@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from rarft.core.config import LEAST_TEMPERATURE, Config, Input, Seed
+from rarft.core.config import Config, Input, Seed, TemperatureAboveZero
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.models.prompts import PromptConfig
-from rarft.policy.contexts import Demonstrations, shares_of
+from rarft.policy.contexts import Demonstrations, check_choice
 
 TRAINERS = Path(__file__).parent / "trainers"
 VERSIONS = {"verl": "verl 0.9.1", "trl": "TRL 1.16.0", "skyrl": "SkyRL 0.3.0 with skyrl-gym 0.4.0",
@@ -66,7 +66,7 @@ class ExportConfig(Config):
     """Problems per optimiser step, for run.sh."""
     max_new_tokens: int = Field(2048, ge=1)
     """Most tokens of a rollout, for run.sh; prompt and rollout together must fit the model."""
-    temperature: float = Field(1.0, ge=LEAST_TEMPERATURE, le=100)
+    temperature: TemperatureAboveZero = 1.0
     """Temperature of rollouts, for run.sh."""
     learning_rate: float = Field(1e-6, ge=0)
     """Learning rate, for run.sh."""
@@ -88,11 +88,7 @@ def check(config: ExportConfig) -> None:
     Raises:
         InputError: options that exclude each other, or that the trainer cannot honour.
     """
-    if config.analogies and not config.traces:
-        raise InputError("analogies name traces: give the corpus they come from with --traces")
-    if config.draw_top and config.draw_top < config.top_k:
-        raise InputError(f"draw-top is {config.draw_top}, below top-k {config.top_k}; raise it or set it to 0")
-    first, last = shares_of(config.demonstration_schedule)
+    first, last = check_choice(config)
     if first != last and config.to in ("skyrl", "openrlhf"):
         raise InputError(
             f"demonstration-schedule {config.demonstration_schedule}: {config.to} always shuffles its training data, "
@@ -132,18 +128,9 @@ def write_export(config: ExportConfig, work: Work) -> None:
     if config.eval_problems:
         check_problems(held_out, config.eval_problems, config.reward)
 
-    shares = shares_of(config.demonstration_schedule)
     steps = max(1, math.ceil(len(problems) * config.epochs / config.prompts_per_step))
-    demonstrations = Demonstrations(
-        analogies,
-        config.top_k,
-        config.drop_demonstration,
-        config.draw_top,
-        config.seed,
-        shares,
-        steps * config.prompts_per_step,
-    )
-    in_order = bool(config.drop_demonstration or config.draw_top or shares != (1.0, 1.0))
+    demonstrations = Demonstrations.by(config, analogies, steps * config.prompts_per_step)
+    in_order = bool(config.drop_demonstration or config.draw_top or demonstrations.shares != (1.0, 1.0))
     visits = laid_out(problems, demonstrations) if in_order else each_once(problems, demonstrations)
     tokenizer = load_tokenizer(config.model)
     limit = context_length(_model_config(config.model))

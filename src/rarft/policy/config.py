@@ -7,11 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from rarft.core.config import LEAST_TEMPERATURE, Config, Input, NotInResult, Seed
+from rarft.core.config import Config, Input, NotInResult, Seed, TemperatureAboveZero
 from rarft.core.doors import check_installed
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
-from rarft.policy.contexts import shares_of
+from rarft.policy.contexts import check_choice
 
 
 class LoraOptions(Config):
@@ -66,7 +66,7 @@ class TrainConfig(Config):
     """Samples per problem and visit, G."""
     prompts_per_step: int = Field(16, ge=1)
     """Problems per optimiser step, over all processes."""
-    temperature: float = Field(1.0, ge=LEAST_TEMPERATURE, le=100)
+    temperature: TemperatureAboveZero = 1.0
     """Temperature of rollouts, and of the log-probs that are trained."""
     max_new_tokens: int = Field(2048, ge=1)
     """Most tokens of a rollout; for sft, longer solutions are cut."""
@@ -163,11 +163,7 @@ def check(config: TrainConfig) -> None:
     """
     if config.algorithm != "sft" and config.num_generations < 2:
         raise InputError("num-generations is 1: an advantage needs at least 2 samples per problem")
-    if config.analogies and not config.traces:
-        raise InputError("analogies name traces: give the corpus they come from with --traces")
-    if config.draw_top and config.draw_top < config.top_k:
-        raise InputError(f"draw-top is {config.draw_top}, below top-k {config.top_k}; raise it or set it to 0")
-    shares_of(config.demonstration_schedule)
+    check_choice(config)
     if config.num_generations % config.contexts_per_group:
         raise InputError(
             f"contexts-per-group is {config.contexts_per_group}, which does not divide num-generations "

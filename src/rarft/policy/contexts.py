@@ -11,7 +11,7 @@ import re
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
@@ -36,6 +36,44 @@ def shares_of(schedule: str) -> tuple[float, float]:
     return shares[0], shares[1]
 
 
+class Choice(Protocol):
+    """Options by which demonstrations are chosen."""
+
+    @property
+    def traces(self) -> str | None: ...
+
+    @property
+    def analogies(self) -> str | None: ...
+
+    @property
+    def top_k(self) -> int: ...
+
+    @property
+    def drop_demonstration(self) -> float: ...
+
+    @property
+    def draw_top(self) -> int: ...
+
+    @property
+    def demonstration_schedule(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+def check_choice(choice: Choice) -> tuple[float, float]:
+    """The schedule's shares.
+
+    Raises:
+        InputError: options that exclude each other, or a schedule that is none.
+    """
+    if choice.analogies and not choice.traces:
+        raise InputError("analogies name traces: give the corpus they come from with --traces")
+    if choice.draw_top and choice.draw_top < choice.top_k:
+        raise InputError(f"draw-top is {choice.draw_top}, below top-k {choice.top_k}; raise it or set it to 0")
+    return shares_of(choice.demonstration_schedule)
+
+
 @dataclass(frozen=True)
 class Demonstrations:
     """Chooses demonstrations.
@@ -53,6 +91,12 @@ class Demonstrations:
     shares: tuple[float, float] = (1.0, 1.0)
     visits: int = 1
 
+    @classmethod
+    def by(cls, choice: Choice, analogies: Mapping[str, Sequence[Trace]], visits: int) -> Demonstrations:
+        """As the options say, for so many visits."""
+        shares = shares_of(choice.demonstration_schedule)
+        return cls(analogies, choice.top_k, choice.drop_demonstration, choice.draw_top, choice.seed, shares, visits)
+
     def best(self, problem: Problem) -> list[Trace]:
         """The top-k, best first; none for a problem without analogies."""
         return list(self.analogies.get(problem.id, ())[: self.top_k])
@@ -66,10 +110,12 @@ class Demonstrations:
                 and the last there are where they don't reach.
         """
         traces = self.analogies.get(problem.id, ())
+        if not traces:
+            return []
         first, last = self.shares
         shown = (first + (last - first) * visit / max(1, self.visits - 1)) * (1 - self.drop)
         draw = random.Random(f"{self.seed} {problem.id} {visit}" + (f" {context}" if context else ""))
-        if not traces or draw.random() >= shown:
+        if draw.random() >= shown:
             return []
         if not self.draw_top:
             start = max(0, min(context * self.top_k, len(traces) - self.top_k))

@@ -15,7 +15,7 @@ from rarft.core.progress import log
 from rarft.models.loading import context_length, load_policy
 from rarft.models.prompts import with_answer
 from rarft.policy.config import TrainConfig
-from rarft.policy.contexts import Demonstrations, Prompts, schedule, shares_of
+from rarft.policy.contexts import Demonstrations, Prompts, schedule
 from rarft.records.analogies import read_analogies
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.rewards.problems import check_problems
@@ -83,15 +83,7 @@ def load_job(config: TrainConfig) -> Job:
     job = Job(
         config,
         problems,
-        Demonstrations(
-            analogies,
-            config.top_k,
-            config.drop_demonstration,
-            config.draw_top,
-            config.seed,
-            shares_of(config.demonstration_schedule),
-            steps * per_step,
-        ),
+        Demonstrations.by(config, analogies, steps * per_step),
         Prompts(tokenizer, config.prompt, limit, 1 if targets else config.max_new_tokens),
         targets,
         eval_problems,

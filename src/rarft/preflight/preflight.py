@@ -23,7 +23,7 @@ from pydantic import Field
 
 from rarft.core.append_log import AppendLog
 from rarft.core.artifacts import write_json
-from rarft.core.config import LEAST_TEMPERATURE, Count, Input, NotInResult, Seed
+from rarft.core.config import Count, Input, NotInResult, Seed, TemperatureAboveZero
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
@@ -72,7 +72,7 @@ class PreflightConfig(EngineConfig):
     """How many of them are sampled."""
     max_new_tokens: Count = 512
     """Most tokens of a sample."""
-    temperature: float = Field(1.0, ge=LEAST_TEMPERATURE, le=100)
+    temperature: TemperatureAboveZero = 1.0
     """Sampling temperature."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the model; auto is that of its weights."""
@@ -214,14 +214,14 @@ class _Policy:
         tried = [sampled.pop(f"best-{n}") for n in range(len(shortlist))]
         chosen = max(range(len(tried)), key=lambda n: sum(tried[n].rewards[:half]))
         best = tried[chosen]
-        sampled["best"] = Sampled(best.rewards[half:], best.reasons[half:], best.lengths[half:], 0, best.prompt)
         every = [*sampled.values(), *tried]
+        groups = {name: one.rewards for name, one in sampled.items()} | {"best": best.rewards}
+        sampled["best"] = Sampled(best.rewards[half:], best.reasons[half:], best.lengths[half:], 0, best.prompt)
         return {
             "template": template,
             "problem": problem.id,
             "rewards": {name: one.rewards for name, one in sampled.items()},
-            "groups": {name: one.rewards for name, one in sampled.items() if name != "best"} | {"best": best.rewards},
-            "trace": {name: trace[0].id for name, trace in arms if trace} | {"best": shortlist[chosen].id},
+            "groups": groups,
             "reasons": {name: one.reasons for name, one in sampled.items()},
             "lengths": [length for one in every for length in one.lengths],
             "truncated": sum(one.truncated for one in every),

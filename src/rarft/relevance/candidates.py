@@ -148,24 +148,21 @@ class Candidates:
             quotas[name] += 1
         return quotas
 
-    def _share_of(self, problem: Problem) -> tuple[str, int]:
-        """Kind and number of the problem's share; `("", 0)` where there is but one."""
+    def _share_of(self, problem: Problem) -> tuple[str, int, int]:
+        """Kind of the problem's pool, the number of its share of it, and how many shares there are; 1 is all of it."""
         shares = len(self.pool(problem)) // (SHARE * self.config.per_problem)
         if shares < 2:
-            return "", 0
+            return "", 0, 1
         kind = problem.kind if self.config.same_kind else None
-        return kind or "", zlib.crc32(f"{self.seed} {problem.id}".encode()) % shares
+        return kind or "", zlib.crc32(f"{self.seed} {problem.id}".encode()) % shares, shares
 
     def _uniform(self, problem: Problem, pool: Sequence[int]) -> Iterator[int]:
         """The traces of the problem's share, then the others, in an order of the problem's own."""
-        kind, number = self._share_of(problem)
-        shares = len(pool) // (SHARE * self.config.per_problem)
-        if shares < 2:
-            yield from self._shuffled(problem, pool)
-            return
-        if kind not in self._parted:
-            self._parted[kind] = random.Random(f"{self.seed} {kind}").sample(pool, len(pool))
-        yield from self._shuffled(problem, self._parted[kind][number::shares])
+        kind, number, shares = self._share_of(problem)
+        if shares > 1:
+            if kind not in self._parted:
+                self._parted[kind] = random.Random(f"{self.seed} {kind}").sample(pool, len(pool))
+            yield from self._shuffled(problem, self._parted[kind][number::shares])
         yield from self._shuffled(problem, pool)
 
     def _shuffled(self, problem: Problem, pool: Sequence[int]) -> Iterator[int]:

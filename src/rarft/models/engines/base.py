@@ -63,8 +63,8 @@ class Engine(Protocol):
     calls_at_once: int
     """How many calls to have in flight, from threads: more than 1 keeps a batch full while its longest samples end."""
     call_tokens: int
-    """How many tokens a call for scores should hold at least: small models waste time on small ones. It is a few
-    seconds of work, which is what a kill may cost."""
+    """How many tokens a call for scores should hold at least: small models waste time on small ones. It is a minute
+    of work at most, which is what a kill may cost."""
 
     def sample(
         self, prompts: Sequence[TokenIds], counts: Sequence[int], seeds: Sequence[int], sampling: Sampling

@@ -14,6 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from pydantic import Field
@@ -118,4 +119,4 @@ def compare(with_it: np.ndarray, without: np.ndarray) -> tuple[float, float]:
     error = math.sqrt(pooled * (1 / len(with_it) + 1 / len(without)))
     if error == 0:
         return score, 0.5 if score == 0 else float(score > 0)
-    return score, 0.5 * (1 + math.erf(score / error / math.sqrt(2)))
+    return score, NormalDist().cdf(score / error)
