@@ -10,7 +10,7 @@ from rarft.records.problems import Problem, Trace
 from rarft.retriever import loss as losses
 from rarft.retriever.labels import Labels, Relations
 from rarft.retriever.maxsim import scores as exact_scores
-from rarft.retriever.maxsim import top_traces
+from rarft.retriever.maxsim import Packed, top_traces, top_vectors
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -163,3 +163,14 @@ def test_what_was_never_judged_is_no_negative() -> None:
     masked = losses.AnalogyLoss(model, relations)(features, ids)
     plain = losses.AnalogyLoss(model, relations, mask_unjudged=False)(features, ids)
     assert masked.item() < plain.item()  # fewer negatives in the denominator
+
+
+def test_one_vector_per_text_ranks_as_many_do() -> None:
+    rng = np.random.default_rng(3)
+    traces = [rng.integers(-2, 3, (1, 4)).astype(np.float32) for _ in range(60)]  # whole numbers: many ties
+    queries = [rng.integers(-2, 3, (1, 4)).astype(np.float32) for _ in range(7)]
+    for k in (1, 9, 60, 80):
+        best, value = top_traces(queries, [traces], k)
+        found = top_vectors(np.concatenate(queries), Packed.of(traces), k)
+        assert [places for places, _ in found] == best.tolist()
+        assert [scores for _, scores in found] == value.tolist()

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 import rarft.stats as stats
+from rarft.core.artifacts import read_json
 from rarft.evaluation import metrics
 from rarft.records.rollouts import Rollout
 
@@ -21,6 +23,11 @@ METRICS: tuple[Metric, ...] = ("avg", "pass", "maj")
 
 Groups = dict[str, dict[str, list[Rollout]]]
 """Rollouts by benchmark and problem, in the order of samples."""
+
+
+def read_scores(folder: Path) -> dict[str, Any]:
+    """scores.json of an evaluation's folder. Raises InputError where it is damaged."""
+    return read_json(dict[str, Any], folder / "scores.json", "make the folder again")
 
 
 def grouped(rollouts: Sequence[Rollout]) -> Groups:

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 import rarft.stats as stats
 from rarft.core.artifacts import MANIFEST, read_json, read_manifest
 from rarft.core.errors import InputError
-from rarft.evaluation.scores import METRICS, Groups, grouped, problem_values, samples_per_problem
+from rarft.evaluation.scores import METRICS, Groups, grouped, problem_values, read_scores, samples_per_problem
 from rarft.records.problems import load_problems
 from rarft.records.rollouts import Rollout, read_rollouts
 from rarft.records.rows import read_rows
@@ -142,11 +142,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder}: no run.json; name a folder made by `rarft run`")
     return dict(read_json(_RunFile, path, "run the recipe again"))
-
-
-def read_scores(folder: Path) -> dict[str, Any]:
-    """scores.json of an evaluation's folder. Raises InputError where it is damaged."""
-    return read_json(dict[str, Any], folder / "scores.json", "make the folder again")
 
 
 def systems_of(run: Run) -> list[System]:

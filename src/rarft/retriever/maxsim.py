@@ -90,3 +90,20 @@ def top_traces(
         best, value = np.take_along_axis(best, order, 1), np.take_along_axis(value, order, 1)
         seen += len(chunk)
     return best, value
+
+
+def top_vectors(queries: np.ndarray, traces: Packed, k: int) -> list[tuple[list[int], list[float]]]:
+    """As `top_traces` for one vector per text: one product of all queries with all traces, no sort of them all.
+
+    Args:
+        queries: `(queries, dim)`.
+    """
+    import torch
+
+    table = (torch.from_numpy(queries).to(traces.vectors.dtype) @ traces.vectors.T).float()
+    found = []
+    for row, least in zip(table, table.topk(min(k, len(traces))).values[:, -1], strict=True):
+        places = (row >= least).nonzero().flatten()  # with all that are as good as the last one
+        best = row[places].sort(descending=True, stable=True)
+        found.append((places[best.indices[:k]].tolist(), best.values[:k].tolist()))
+    return found

@@ -25,7 +25,7 @@ from rarft.records.bm25 import BM25
 from rarft.records.problems import Trace
 from rarft.retriever import ann
 from rarft.retriever.encoder import Encoder, Part, load_encoder, resolve_model, trace_text
-from rarft.retriever.maxsim import Packed, scores, top_traces
+from rarft.retriever.maxsim import Packed, scores, top_traces, top_vectors
 
 TABLE, INFO = "traces", "index.json"
 BASELINES = ("bm25", "random")
@@ -359,11 +359,12 @@ class TraceIndex:
         if self._packed is None:
             self._packed = self._pack()
         rows, chunks = self._packed
-        best, score = top_traces(queries, chunks, k)
-        return [
-            [Hit(rows[i][0], float(s), rows[i][1]) for i, s in zip(row, value, strict=True)]
-            for row, value in zip(best.tolist(), score.tolist(), strict=True)
-        ]
+        found: Iterable[tuple[list[int], list[float]]]
+        if self.info.type == "single-vector" and rows:
+            found = top_vectors(np.concatenate(queries), chunks[0], k)
+        else:
+            found = zip(*(table.tolist() for table in top_traces(queries, chunks, k)), strict=True)
+        return [[Hit(rows[i][0], s, rows[i][1]) for i, s in zip(best, score, strict=True)] for best, score in found]
 
     def _pack(self) -> tuple[list[tuple[str, str]], list[Packed]]:
         """Ids and problems, and all vectors in memory: an exact index is small by definition (`exact_below`)."""
@@ -371,7 +372,8 @@ class TraceIndex:
         for batch in self._batches(["id", "vector"]):
             vectors |= zip(batch["id"].to_pylist(), _to_numpy(batch["vector"], self.info.dim), strict=True)
         rows = self._by_id("problem")
-        pieces = (rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
+        chunk = CHUNK if self.info.type == "multi-vector" else max(1, len(rows))
+        pieces = (rows[at : at + chunk] for at in range(0, len(rows), chunk))
         return rows, [Packed.of([vectors[i] for i, _ in piece]) for piece in pieces]
 
     def _ann(self, questions: Sequence[str], k: int) -> list[list[Hit]]:

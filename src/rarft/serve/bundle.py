@@ -163,7 +163,7 @@ def bundle(config: BundleConfig, work: Work) -> None:
         untuned=config.untuned or "",
         licences=licences | config.licences,
         versions=versions(),
-        files={name: layout.digest_file(work.path / name) for name in layout.files_of(work.path)},
+        files={name: digest_input(str(work.path / name)) for name in layout.files_of(work.path)},
     )
     write_json(work.path / layout.BUNDLE, about.model_dump(mode="json"))
     (work.path / layout.CARD).write_text(_card(config, about, info.retriever, len(traces), work.path), encoding="utf-8")
@@ -172,9 +172,10 @@ def bundle(config: BundleConfig, work: Work) -> None:
 
 
 def _card(config: BundleConfig, about: layout.Description, retriever: str, n_traces: int, path: Path) -> str:
-    from rarft.serve.card import model_card, read_scores  # only now: quick to import, but of no use to --help
+    from rarft.evaluation.scores import read_scores  # numpy
+    from rarft.serve.card import model_card  # only now: quick to import, but of no use to --help
 
-    scores = read_scores(path / layout.SCORES) if config.scores is not None else None
+    scores = read_scores(path) if config.scores is not None else None
     sources = {"policy": config.model, "retriever": config.retriever or retriever, "traces": str(config.traces)}
     return model_card(about, {part: Path(source).name for part, source in sources.items()}, n_traces, scores)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,8 +70,3 @@ def _scores(scores: Mapping[str, Any]) -> list[str]:
         told = [f"{100 * c['value']:.1f} [{100 * c['low']:.1f}, {100 * c['high']:.1f}]" for c in cells]
         lines.append(f"| {name} | {' | '.join(told)} |")
     return lines
-
-
-def read_scores(path: Path) -> dict[str, Any]:
-    """scores.json of `rarft evaluate`."""
-    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -15,13 +15,12 @@ stand in `live.jsonl` beside these, which is no part of the bundle.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import rarft
-from rarft.core.artifacts import MANIFEST, digest_input
+from rarft.core.artifacts import MANIFEST, digest_input, read_json
 from rarft.core.config import Config
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig
@@ -99,10 +98,7 @@ def open_bundle(folder: str | Path) -> Bundle:
     path = folder / BUNDLE
     if not path.is_file():
         raise InputError(f"{folder}: no {BUNDLE}; name a folder that `rarft bundle` made")
-    try:
-        about = Description.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({' '.join(str(error).split())[:160]}); make the bundle again") from None
+    about = read_json(Description, path, "make the bundle again")
     if about.format != FORMAT:
         raise InputError(f"{path}: has format {about.format}, and rarft {rarft.__version__} reads {FORMAT}")
     for name, digest in about.files.items():
@@ -111,7 +107,7 @@ def open_bundle(folder: str | Path) -> Bundle:
             raise InputError(f"{path}: names a file outside of the bundle ({name!r}); make the bundle again")
         if not file.is_file():
             raise InputError(f"{file}: is missing from this bundle; fetch or make the bundle again")
-        if digest_file(file) != digest:
+        if digest_input(str(file)) != digest:
             raise InputError(f"{file}: changed since the bundle was made; fetch or make the bundle again")
     added = sorted(set(files_of(folder)) - set(about.files))
     if added:
@@ -124,12 +120,6 @@ def files_of(folder: Path) -> list[str]:
     found = [path for part in (POLICY, RETRIEVER, INDEX, UNTUNED) for path in (folder / part).rglob("*")]
     found += [folder / TRACES, folder / SCORES]
     return sorted(path.relative_to(folder).as_posix() for path in found if path.is_file())
-
-
-def digest_file(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 NOT_PUBLISHED = (MANIFEST, LIVE, f"{LIVE}.*", ".*")

@@ -62,7 +62,6 @@ class LiveIndex(TraceIndex):
         self._hidden: set[str] = set()
         self._added: dict[str, tuple[Trace, np.ndarray | None]] = {}
         self._packed_added: tuple[list[tuple[str, str]], Packed] | None = None
-        self._matrix: tuple[list[tuple[str, str]], Any] | None = None
 
     def __len__(self) -> int:
         return len(self._own) - len(self._hidden) + len(self._added)
@@ -118,26 +117,6 @@ class LiveIndex(TraceIndex):
             if fetch == len(self._own) or all(len(hits) >= k for hits in found):
                 return found
             fetch = min(len(self._own), 4 * fetch)
-
-    def _exact(self, questions: Sequence[str], k: int) -> list[list[Hit]]:
-        """As `TraceIndex._exact`, ties too; single vectors by one product of all queries with all traces."""
-        if self.info.type != "single-vector":
-            return super()._exact(questions, k)
-        import torch
-
-        if self._matrix is None:
-            rows, chunks = self._pack()
-            self._matrix = rows, torch.cat([chunk.vectors for chunk in chunks])
-        rows, matrix = self._matrix
-        queries = np.concatenate(self.encoder.encode_problems(questions, self.batch_size))
-        table = (torch.from_numpy(queries).to(matrix.dtype) @ matrix.T).float()
-        found = []
-        for row, least in zip(table, table.topk(k).values[:, -1], strict=True):
-            places = (row >= least).nonzero().flatten()  # with all that are as good as the last one
-            best = row[places].sort(descending=True, stable=True)
-            ranked = zip(places[best.indices[:k]].tolist(), best.values[:k].tolist(), strict=True)
-            found.append([Hit(rows[i][0], value, rows[i][1]) for i, value in ranked])
-        return found
 
     def _in_memory(self, questions: Sequence[str]) -> list[list[Hit]]:
         if not self._added:
