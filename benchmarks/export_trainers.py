@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import importlib.util
 import json
 import multiprocessing
@@ -301,10 +302,11 @@ def verl_rank(rank: int, port: int, model: str, target: str, lora: bool) -> None
                 parameter.normal_(std=0.02)
         whole = {name: value.clone() for name, value in policy.state_dict().items()}
         ids = torch.arange(100, 164)[None]
-        logits = {"ids": ids, "logits": policy(ids).logits.float()}
+        exact = copy.deepcopy(policy).float()  # in bfloat16 rounding alone moves logits half as far as the adapter does
+        logits = {"ids": ids, "logits": exact(ids).logits}
         if lora:
-            with policy.disable_adapter():
-                logits["base"] = policy(ids).logits.float()
+            with exact.disable_adapter():
+                logits["base"] = exact(ids).logits
     mesh = init_device_mesh("cpu", (2,), mesh_dim_names=("fsdp",))
     for layer in (policy.get_base_model() if lora else policy).model.layers:
         fully_shard(layer, mesh=mesh)

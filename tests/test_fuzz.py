@@ -131,7 +131,7 @@ def run(line: list[str], folder: Path) -> tuple[int, str, int, float]:
         os.chdir(folder)
         out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1), os.dup2(out, 2)
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", errors="backslashreplace")
         os.environ["RARFT_CACHE"] = str(folder.parent / "cache")
         resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_SECONDS, MOST_CPU_SECONDS))  # of the fork alone
         try:
