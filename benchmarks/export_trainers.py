@@ -347,16 +347,16 @@ def skyrl_dataset(export: Export, config: Any) -> Any:
 
 
 class GivenTokens:
-    """An inference engine for SkyRL's generator: the prompt comes in, the next completion goes out."""
+    """An inference engine for SkyRL's generator: completion N for the prompt that ends in `number N`, in any order."""
 
-    def __init__(self, texts: Sequence[str], ids: Sequence[list[int]]) -> None:
-        self.left = iter(zip(texts, ids, strict=True))
-        self.prompts: list[list[int]] = []
+    def __init__(self, tokenizer: Any, texts: Sequence[str], ids: Sequence[list[int]]) -> None:
+        self.tokenizer, self.texts, self.ids = tokenizer, texts, ids
 
     async def generate(self, engine_input: Any, model: str | None = None) -> dict[str, Any]:
-        self.prompts.append(list(engine_input["prompt_token_ids"][0]))
-        text, ids = next(self.left)
-        return {"responses": [text], "response_ids": [list(ids) or [0]], "stop_reasons": ["stop"],
+        prompt = self.tokenizer.decode(engine_input["prompt_token_ids"][0])
+        found = re.findall(r"number (\d+)", prompt)
+        i = int(found[-1]) if found else 0
+        return {"responses": [self.texts[i]], "response_ids": [list(self.ids[i]) or [0]], "stop_reasons": ["stop"],
                 "response_logprobs": None}  # fmt: skip
 
     async def finish_session(self, session_id: str) -> None:
@@ -381,7 +381,7 @@ def skyrl_generate(export: Export, config: Any, rows: Sequence[Any], engine: Giv
 def skyrl_prompts(export: Export) -> str:
     config = skyrl_config(export)
     data = skyrl_dataset(export, config)
-    engine = GivenTokens(["x"] * len(data), [[5]] * len(data))
+    engine = GivenTokens(export.tokenizer, ["x"], [[5]])
     made = skyrl_generate(export, config, [data[i] for i in range(len(data))], engine)
     return export.same(made["prompt_token_ids"])
 
@@ -402,20 +402,24 @@ def skyrl_scored(export: Export, completions: Completions) -> tuple[list[float],
     config = skyrl_config(export)
     _, env, extra, _ = skyrl_dataset(export, config)[0]
     rows = []
-    for gold in completions.golds:
+    for i, gold in enumerate(completions.golds):
         reward_spec = {"method": "rule", "ground_truth": gold}
         mine = {**extra, "reward_spec": reward_spec, "extra_info": {**extra["extra_info"], "columns": "{}"}}
-        rows.append(([{"role": "user", "content": "?"}], env, mine))
-    made = skyrl_generate(export, config, rows, GivenTokens(completions.texts, completions.ids))
+        rows.append(([{"role": "user", "content": f"number {i}"}], env, mine))
+    engine = GivenTokens(export.tokenizer, completions.texts, completions.ids)
+    made = skyrl_generate(export, config, rows, engine)
     return [sum(r) if isinstance(r, list) else r for r in made["rewards"]], made["rollout_metrics"]
 
 
 def skyrl_reward(export: Export, completions: Completions) -> str:
     """In a Ray actor, as SkyRL's trainer runs; environments step in its generator's 32 threads."""
     rewards, logged = in_ray_actor(skyrl_scored, export)
-    for reason, share in completions.shares.items():
-        assert abs(logged[f"environment/reason_{reason}"] - share) < 1e-6, f"another share of {reason} is logged"
-    return completions.same(rewards) + "; shares of the reasons in rollout_metrics"
+    told = completions.same(rewards)
+    shares = {reason: logged[f"environment/reason_{reason}"] for reason in completions.shares}
+    assert all(abs(shares[reason] - share) < 1e-6 for reason, share in completions.shares.items()), (
+        f"logged {shares}, not {completions.shares}"
+    )
+    return told + "; shares of the reasons in rollout_metrics"
 
 
 # OpenRLHF
@@ -586,7 +590,7 @@ def trl_reward(export: Export, completions: Completions) -> str:
     logged = trainer._pending_metrics
     for reason, share in completions.shares.items():
         [value] = logged[f"reason/{reason}"]
-        assert abs(value - share) < 1e-6, f"another share of {reason} is logged"
+        assert abs(value - share) < 1e-6, f"{reason}: logged {logged[f'environment/reason_{reason}']}, {share}"
     return completions.same(found[:, 0].tolist()) + "; shares of the reasons in the trainer's metrics"
 
 
