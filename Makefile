@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 VLLM := .venv-vllm/bin
 
-.PHONY: demo test test-vllm lint slow effect fuzz wheel docs lowest clean
+.PHONY: demo test test-vllm lint slow effect fuzz export-check wheel docs lowest clean
 
 demo: .venv/demo-ready
 	$(BIN)/rarft run recipes/quickstart.yaml
@@ -34,6 +34,10 @@ effect: .venv/dev-ready
 # A minute of hostile options and rows for every command.
 fuzz: .venv/dev-ready
 	RARFT_FUZZ_SECONDS=60 $(BIN)/pytest -m fuzz tests/test_fuzz.py
+
+# Exports in the released trainers, each in an environment of its own under build/; CHECK="--to trl openrlhf" for some.
+export-check: .venv/dev-ready
+	$(BIN)/python benchmarks/export_check.py --output build/export-check $(CHECK)
 
 # The built wheel, installed in an environment of its own, finds its commands and files.
 wheel: .venv/dev-ready

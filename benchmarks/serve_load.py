@@ -103,6 +103,17 @@ def process(command: list[str], pattern: str) -> Iterator[tuple[subprocess.Popen
         child.wait()
 
 
+@contextmanager
+def serving(bundle: Path, *upstream_options: str) -> Iterator[tuple[int, int, int]]:
+    """A stub upstream and a server before it: the stub's port, the server's, and the server's process id."""
+    server = [sys.executable, "-m", "rarft.cli", "serve", str(bundle), "--port", "0", "--upstream"]
+    with (
+        process([sys.executable, str(STUB), "--delay", "0.05", *upstream_options], r"^(\d+)$") as (_, upstream),
+        process([*server, f"http://127.0.0.1:{upstream}"], r"at http://127.0.0.1:(\d+)/v1") as (child, port),
+    ):
+        yield int(upstream), int(port), child.pid
+
+
 class Connection:
     """One kept-alive HTTP connection."""
 
@@ -199,34 +210,17 @@ def main() -> None:
     questions = [f"{problems[i % len(problems)].question} (Case {i})" for i in range(args.requests)]
     chats = [{"model": "rarft", "messages": [{"role": "user", "content": question}]} for question in questions]
     found: dict[str, Any] = {"load_before": os.getloadavg()[0], "requests": args.requests, "traces": args.size}
-    python = sys.executable
-    with (
-        process([python, str(STUB), "--delay", "0.05"], r"^(\d+)$") as (_, upstream),
-        process(
-            [
-                python,
-                "-m",
-                "rarft.cli",
-                "serve",
-                str(made),
-                "--upstream",
-                f"http://127.0.0.1:{upstream}",
-                "--port",
-                "0",
-            ],
-            r"at http://127.0.0.1:(\d+)/v1",
-        ) as (server, port),
-    ):
-        chat = (int(port), "/v1/chat/completions")
+    with serving(made) as (upstream, port, server):
+        chat = (port, "/v1/chat/completions")
         asyncio.run(drive(*chat, chats[:200], None))  # warm
-        found["memory_mib"] = [memory(server.pid)]
+        found["memory_mib"] = [memory(server)]
         plain = [{"model": "rarft", "prompt": list(range(300)), "n": 1}] * args.requests
         for name, rate in (("paced", args.rate), ("flat out", None)):
-            _, direct, _ = asyncio.run(drive(int(upstream), "/v1/completions", plain, rate))
-            found["memory_mib"].append(memory(server.pid))
+            _, direct, _ = asyncio.run(drive(upstream, "/v1/completions", plain, rate))
+            found["memory_mib"].append(memory(server))
             replies, latency, seconds = asyncio.run(drive(*chat, chats, rate))
-            found["memory_mib"].append(memory(server.pid))
-            right = asyncio.run(count_right(int(port), chats, replies))
+            found["memory_mib"].append(memory(server))
+            right = asyncio.run(count_right(port, chats, replies))
             found[name] = {
                 "direct_ms": quantiles(direct), "served_ms": quantiles(latency), "right": right,
                 "results": outcomes(replies), "per_second": round(args.requests / seconds, 1),
@@ -234,24 +228,8 @@ def main() -> None:
             added = [round(a - b, 1) for a, b in zip(quantiles(latency), quantiles(direct), strict=True)]
             found[name]["added_ms"] = added
             print(f"{name:<9} added p50 {added[0]} ms, p99 {added[1]} ms; right {right} of {args.requests}", flush=True)
-    with (
-        process([python, str(STUB), "--delay", "0.05", "--fail-every", "5"], r"^(\d+)$") as (_, upstream),
-        process(
-            [
-                python,
-                "-m",
-                "rarft.cli",
-                "serve",
-                str(made),
-                "--upstream",
-                f"http://127.0.0.1:{upstream}",
-                "--port",
-                "0",
-            ],
-            r"at http://127.0.0.1:(\d+)/v1",
-        ) as (_, port),
-    ):
-        replies, _, _ = asyncio.run(drive(int(port), "/v1/chat/completions", chats, None))
+    with serving(made, "--fail-every", "5") as (_, port, _):
+        replies, _, _ = asyncio.run(drive(port, "/v1/chat/completions", chats, None))
         found["one_in_five_fails"] = outcomes(replies)
     found["load_after"] = os.getloadavg()[0]
     write_json(args.folder / "results.json", found)
