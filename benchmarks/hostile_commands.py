@@ -198,7 +198,7 @@ def later_stages() -> Iterator[Case]:
     yield case(f"{ROLLOUTS} --screen likelihood", 0, 2)
     for more in ("--likelihood.threshold nan", "--likelihood.threshold inf", "--likelihood.target x", "--likelihood.target solution",
                  "--likelihood.batch-tokens 0", "--calibrate-on no-such", "--calibrate-on problems.jsonl", "--gold-solutions no-such.jsonl",
-                 "--candidates.per-problem 0", "--candidates.uniform nan", "--candidates.analogies 1", "--prompt.instruction [",
+                 "--candidates.per-problem 0", "--candidates.uniform nan", "--candidates.analogies 1", "--prompt.chat-template-kwargs [",
                  "--prompt.template x", "--engine x", "--engine http://", "--engine file:///etc/passwd"):  # fmt: skip
         yield case(f"{LIKELIHOOD} {more}")
     yield case(f"{LIKELIHOOD} --engine http://127.0.0.1:9", 1, 2)
