@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 from rarft.core.append_log import AppendLog
 from rarft.core.errors import InputError, StageError, one_line
 from rarft.records.problems import Trace, load_traces, parse_record
-from rarft.retriever.encoder import Encoder, load_encoder, trace_text
+from rarft.retriever.encoder import Encoder, autocast, load_encoder, trace_text
 from rarft.retriever.maxsim import Packed, scores
 from rarft.retriever.trace_index import BASELINES, Hit, TraceIndex, read_info
 from rarft.serve import folder as layout
@@ -158,6 +158,10 @@ class Corpus:
         self._log: AppendLog | None = None
         if self._log_path.exists():
             self._replay()
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context that the encoders compute in, where there is one."""
+        return nullcontext() if self.index.info.type in BASELINES else autocast(self.index.encoder.device)
 
     def add(self, traces: Sequence[Trace]) -> None:
         """Add traces, all or none; when this returns they are on the disk, and found from now on.

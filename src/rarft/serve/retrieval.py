@@ -121,6 +121,10 @@ class Retrieval:
     def _work(self) -> None:
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 4))
+        with self._corpus.autocast():  # around all of them: weights are then cast once, not for every query
+            self._take_turns()
+
+    def _take_turns(self) -> None:
         while True:
             waiting = [self._jobs.get()]
             while len(waiting) < MOST_AT_ONCE and not self._jobs.empty():
