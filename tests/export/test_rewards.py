@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import logging
 import multiprocessing
 import sys
 import threading
@@ -121,7 +122,8 @@ def test_skyrls_environment_agrees(skyrl: Any, corpus: tuple[list[str], list[str
         assert env.get_metrics() == {f"reason_{reason}": float(reason == verdict.reason) for reason in REASONS}
 
 
-def test_a_timeout_and_an_error_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_timeout_and_an_error_are_told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("rarft"), "propagate", True)
     for name, reason in (("Sleeps", "timeout"), ("Raises", "error")):
         row = {**info(), "reward": f"tests.export.rewards:{name}"}
         verl = load("verl")
@@ -132,8 +134,9 @@ def test_a_timeout_and_an_error_are_told(caplog: pytest.LogCaptureFixture) -> No
         caplog.clear()
 
 
-def test_trl_without_a_log_is_warned(caplog: pytest.LogCaptureFixture) -> None:
+def test_trl_without_a_log_is_warned(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asynchronous GRPO hands its rewards no log."""
+    monkeypatch.setattr(logging.getLogger("rarft"), "propagate", True)
     row = {**info(), "reward": "tests.export.rewards:Raises"}
     with caplog.at_level("WARNING", "rarft"):
         found = load("trl").reward(

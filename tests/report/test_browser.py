@@ -55,6 +55,25 @@ def page(driver: Any, run: Path, tmp_path: Path) -> Any:
     return driver
 
 
+def style(page: Any, selector: str, name: str) -> str:
+    """A computed style of the first element there is."""
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    return str(page.execute_script(script, selector, name))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)` (WCAG 2)."""
+    parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours (WCAG 2); text is readable from 4.5."""
+    dark, bright = sorted([luminance(one), luminance(other)])
+    return (bright + 0.05) / (dark + 0.05)
+
+
 def column(page: Any, table: int, number: int) -> list[str]:
     script = (
         "return Array.from(document.querySelectorAll('table.sortable')[arguments[0]].tBodies[0].rows)"
@@ -129,27 +148,16 @@ def test_problems_are_filtered_by_words_and_by_outcome(page: Any) -> None:
 
 
 def test_dark_and_light_have_readable_contrast(page: Any) -> None:
-    def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    def style(selector: str, name: str) -> str:
-        script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
-        return page.execute_script(script, selector, name)
-
     backgrounds = []
     for scheme in ("light", "dark"):
         page.execute_cdp_cmd(
             "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         )
-        back = luminance(style("body", "backgroundColor"))
-        backgrounds.append(back)
-        inks = [style("body", "color"), style(".faint", "color"), style("nav a", "color")]
-        inks += [style("svg text", "fill"), style(".tag.wrong", "color")]
-        for ink in inks:
-            bright, dark = sorted([luminance(ink), back], reverse=True)
-            assert (bright + 0.05) / (dark + 0.05) >= 4.5, (scheme, ink)
+        back = style(page, "body", "backgroundColor")
+        backgrounds.append(luminance(back))
+        inks = [style(page, selector, "color") for selector in ("body", ".faint", "nav a", ".tag.wrong")]
+        for ink in [*inks, style(page, "svg text", "fill")]:
+            assert contrast(ink, back) >= 4.5, (scheme, ink)
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert backgrounds[0] > 0.9 and backgrounds[1] < 0.05
 

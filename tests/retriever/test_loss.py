@@ -9,8 +9,8 @@ import torch
 from rarft.records.problems import Problem, Trace
 from rarft.retriever import loss as losses
 from rarft.retriever.labels import Labels, Relations
-from rarft.retriever.maxsim import scores as exact_scores
 from rarft.retriever.maxsim import Packed, top_traces, top_vectors
+from rarft.retriever.maxsim import scores as exact_scores
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.test_browser import BROWSER, DRIVER
+from tests.report.test_browser import BROWSER, DRIVER, contrast, style
 from tests.report.test_browser import driver as driver
 from tests.serve.conftest import QUESTION, Running
 from tests.serve.stub_upstream import StubUpstream
@@ -151,15 +151,6 @@ def test_the_browser_asks_for_the_key_itself(driver: Any, folder: Path, stub: St
 
 
 def test_colours_are_readable_in_light_and_dark(page: Any) -> None:
-    def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    def style(selector: str, name: str) -> str:
-        return str(page.execute_script("return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]",
-                                       selector, name))  # fmt: skip
-
     ask(page)
     page.execute_script("document.getElementById('with-about').classList.add('bad')")
     pairs = [("body", "body"), (".faint", "body"), (".card p", ".card"), (".card .id", ".card"), ("label", ".panel"),
@@ -169,10 +160,7 @@ def test_colours_are_readable_in_light_and_dark(page: Any) -> None:
             "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         )
         for ink, ground in pairs:
-            bright, dark = sorted(
-                [luminance(style(ink, "color")), luminance(style(ground, "backgroundColor"))], reverse=True
-            )
-            assert (bright + 0.05) / (dark + 0.05) >= 4.5, (scheme, ink)
+            assert contrast(style(page, ink, "color"), style(page, ground, "backgroundColor")) >= 4.5, (scheme, ink)
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
