@@ -336,9 +336,10 @@ def test_memory_does_not_hold_answers_that_were_handed_on(tmp_path: Path, monkey
         most = max(most, len(self.waiting))
 
     monkeypatch.setattr(answers._Asker, "_take", watch)
+    monkeypatch.setattr(answers, "WINDOW", 40)
     with FaultServer(answer=echo) as server:
-        taken, _ = ask(server_config(server.url), tmp_path, 300)
-    assert len(taken) == 300 and most <= 64
+        taken, _ = ask(server_config(server.url, concurrency=8), tmp_path, 300)
+    assert len(taken) == 300 and most <= 40 + 8
 
 
 # Odd answers, of which none may end the run

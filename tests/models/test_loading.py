@@ -83,7 +83,7 @@ def write_gguf(path: Path) -> str:
     import gguf
     import numpy as np
 
-    width, feed, heads, tokens = 64, 96, 4, ["<unk>", "<eos>", "<bos>", *"abcdefghijkl", "ab"]
+    width, feed, heads, tokens = 64, 96, 4, ["<unk>", "<eos>", "<bos>", *"abcdefghijkl", "ab", "cd"]
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(128)
     writer.add_embedding_length(width)
@@ -98,7 +98,7 @@ def write_gguf(path: Path) -> str:
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
     writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
-    writer.add_token_merges(["a b"])
+    writer.add_token_merges(["a b", "c d"])
     writer.add_eos_token_id(1)
     writer.add_bos_token_id(2)
     writer.add_unk_token_id(0)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rarft.core.errors import InputError
@@ -63,6 +65,8 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         where, kwargs = _locate(_base_of(Path(where)))
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **kwargs)
+        if kwargs and Version(transformers.__version__) < Version("5.18"):
+            _name_ends(tokenizer, Path(where, kwargs["gguf_file"]))
     except MemoryError:
         raise
     except Exception as error:  # a broken file makes the libraries raise anything
@@ -72,6 +76,17 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _name_ends(tokenizer: PreTrainedTokenizerBase, file: Path) -> None:
+    """Give the tokenizer the first and last token that its GGUF file names: older transformers mix them up."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(file).fields
+    for end in ("bos", "eos"):
+        field = fields.get(f"tokenizer.ggml.{end}_token_id")
+        if field is not None:
+            setattr(tokenizer, f"{end}_token", tokenizer.convert_ids_to_tokens(int(field.parts[field.data[0]][0])))
 
 
 def context_length(config: Any) -> int | None:
