@@ -111,11 +111,15 @@ def test_same_seed_same_result_and_micro_batches_do_not_matter(tmp_path: Path) -
     one = train(config(tmp_path, **options), tmp_path / "one")
     two = train(config(tmp_path, **options), tmp_path / "two")
     wide = train(config(tmp_path, micro_batch=8, **options), tmp_path / "wide")
+    tokens = [
+        train(config(tmp_path, micro_batch=None, micro_batch_tokens=n, **options), tmp_path / f"tokens-{n}")
+        for n in (1, 70, None)
+    ]
     other = train(config(tmp_path, seed=1, **options), tmp_path / "other")
     a, b, c, d = map(weights, (one, two, wide, other))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert any(not torch.equal(a[name], d[name]) for name in a)
-    assert max((a[name] - c[name]).abs().max() for name in a) < 1e-6
+    assert all(max((a[name] - w[name]).abs().max() for name in a) < 1e-6 for w in (c, *map(weights, tokens)))
     assert [r["reward"] for r in rows(one / "log.jsonl")] == [r["reward"] for r in rows(wide / "log.jsonl")]
 
 

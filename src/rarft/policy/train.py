@@ -77,8 +77,8 @@ def _launch(config: TrainConfig, work: Work) -> None:
     if code or not facts.is_file():
         raise StageError(
             f"accelerate launch {config.launch}: a process {ended(code)}; what it said stands above. If memory ran "
-            "out: lower micro-batch or rollout-batch, or turn gradient-checkpointing on; the same command goes on from "
-            "the last checkpoint"
+            "out: lower micro-batch-tokens or rollout-batch, or turn gradient-checkpointing on; the same command goes "
+            "on from the last checkpoint"
         )
     found = json.loads(facts.read_text(encoding="utf-8"))
     work.results.update(found["results"])

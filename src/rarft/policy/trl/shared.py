@@ -25,7 +25,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from rarft.core.progress import log
 from rarft.models.generation import generate
-from rarft.models.packing import accept_packs, base_model, pack, why_not_shared
+from rarft.models.packing import accept_packs, base_model, head_tiles, pack, why_not_shared
 
 if TYPE_CHECKING:
     Base: TypeAlias = Any
@@ -228,9 +228,10 @@ class SharedPrefix(Base):
         logps, entropy = (nothing, nothing) if update is None else (update.logps, update.entropy)
         for piece in pieces:
             rows = piece or [0]  # other processes wait for this one's forward and backward pass
-            part = (self._plain_logps if reason else self._packed_logps)(
-                model, input_ids[rows], attention_mask[rows], width
-            )
+            with head_tiles(self.accelerator.device):
+                part = (self._plain_logps if reason else self._packed_logps)(
+                    model, input_ids[rows], attention_mask[rows], width
+                )
             there = torch.tensor(rows, device=input_ids.device)
             if piece:
                 logps, entropy = (
