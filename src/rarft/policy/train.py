@@ -22,13 +22,17 @@ from rarft.policy.config import TrainConfig, check
 
 
 def estimate(config: TrainConfig, known: Known) -> Estimate:
-    """Steps, rollouts, and their tokens at most."""
+    """Steps, rollouts, and their tokens at most; memory at the peak."""
     check(config)
+    from rarft.policy.memory import describe  # transformers: keeps --help quick
+
+    notes = (describe(config),)
     steps = config.steps or times(known.problems(config.problems), config.epochs / config.prompts_per_step)
     if config.algorithm == "sft":
-        return Estimate({"steps": steps, "solutions": times(steps, config.prompts_per_step)})
+        return Estimate({"steps": steps, "solutions": times(steps, config.prompts_per_step)}, notes=notes)
     rollouts = times(steps, config.prompts_per_step, config.num_generations)
-    return Estimate({"steps": steps, "rollouts": rollouts, "tokens": times(rollouts, config.max_new_tokens)})
+    tokens = times(rollouts, config.max_new_tokens)
+    return Estimate({"steps": steps, "rollouts": rollouts, "tokens": tokens}, notes=notes)
 
 
 @stage("train", "stage 3: train the policy by RL or SFT, with or without traces", place=70, estimate=estimate)
