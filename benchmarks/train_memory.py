@@ -28,7 +28,13 @@ from rarft.core.artifacts import read_manifest
 from rarft.rewards import Reward
 
 SMALL = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 4, "vocab": 8192}
-WIDE = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 9, "vocab": 49152}
+WIDE = {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 9,
+    "vocab": 49152,
+}
 WHOLE = {**WIDE, "num_hidden_layers": 30}
 RUNS: dict[str, tuple[dict[str, int], list[str]]] = {
     "10M, float32": (SMALL, ["--micro-batch-tokens", "4096"]),
@@ -160,7 +166,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         problems = Path(folder) / "problems.jsonl"
         if args.model:
-            write_problems(problems, args.prompt, "time year people way day man thing woman life child".split())
+            write_problems(
+                problems,
+                args.prompt,
+                ["time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child"],
+            )
             found[args.model.name] = run(args.model, problems, Path(folder) / "out", args, args.options)
             show(args.model.name, found[args.model.name])
         else:

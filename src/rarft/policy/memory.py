@@ -6,7 +6,7 @@ is the larger. `benchmarks/train_memory.py` compares it with what real runs took
 activation offloading, quantised weights; FSDP is taken to shard weights, gradients and states evenly.
 
     rarft train ... --dry-run
-    memory      9.1 of 22.9 GiB at most (update: weights 1.8, gradients 1.8, optimiser 3.7, activations 1.1, ...)
+    memory: 11.2 of 23.5 GiB at the peak (update: weights 1.8, gradients 1.8, optimiser 3.7, process 0.8, ...)
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ class Load:
     """Tokens of the longest prompt."""
     rows: int
     """Sequences of an optimiser step."""
+    at_once: int
+    """Sequences of a micro-batch, which is cut into passes."""
     tokens: int
     """Tokens in one forward and backward pass."""
     scored: int
@@ -196,7 +198,8 @@ def load_of(config: TrainConfig, shape: Shape, device: Device, prompt: int) -> L
     if config.algorithm == "sft":  # padded rows, as many as the budget allows
         rows = max(1, config.prompts_per_step // device.processes)
         at_once = min(config.micro_batch or rows, rows, max(1, budget // (prompt + completion)))
-        return Load(prompt, rows, at_once * (prompt + completion), at_once * completion, -(-rows // at_once))
+        tokens = at_once * (prompt + completion)
+        return Load(prompt, rows, at_once, tokens, at_once * completion, -(-rows // at_once))
     group = config.num_generations
     rows = max(1, config.prompts_per_step * group // device.processes)
     at_once = min(config.micro_batch or rows, rows)
@@ -206,7 +209,7 @@ def load_of(config: TrainConfig, shape: Shape, device: Device, prompt: int) -> L
     share = group * completion / (each + group * completion)
     scored = max(completion, int(tokens * share)) if tokens > prompt + completion else completion
     pieces = -(-whole // tokens) * -(-rows // at_once)
-    return Load(prompt, rows, tokens, min(scored, tokens), pieces)
+    return Load(prompt, rows, at_once, tokens, min(scored, tokens), pieces)
 
 
 def plan(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT) -> Plan:
@@ -269,7 +272,8 @@ def _update(config: TrainConfig, shape: Shape, device: Device, load: Load) -> di
     attention = number * 2 * (q + kv)
     if shape.qk_norm:
         attention += (8 if number == 4 else 6) * (q + kv)
-    layer = load.tokens * (norms + attention + 4 * i * number)
+    adapters = 4 * (i + q + 2 * h) if config.lora.rank and weight == 2 else 0  # they compute in float32
+    layer = load.tokens * (norms + attention + adapters + 4 * i * number)
     passing = load.tokens * (3 * i * number + 2 * h * 4)  # gradients within a layer
     copies = 2 * (shape.parameters - _embeddings(shape)) // device.shards if mixed else 0
     if config.gradient_checkpointing:
@@ -285,7 +289,8 @@ def _update(config: TrainConfig, shape: Shape, device: Device, load: Load) -> di
         head += 9 * min(load.scored, 4096) * min(shape.vocabulary, 2048) * 4
     if not config.lora.rank:
         head += shape.vocabulary * h * 4
-    parts = {"bfloat16 copies": copies, "activations": activations, "head": head}
+    loss = 12 * 4 * load.at_once * config.max_new_tokens
+    parts = {"bfloat16 copies": copies, "activations": activations, "head": head, "loss": loss}
     if load.pieces == 1:  # gradients come as activations go
         gradients = _states(config, shape, device)["gradients"]
         parts["gradients"] = max(0, gradients - activations)
@@ -349,13 +354,16 @@ def _launched(launch: str) -> tuple[int, bool]:
 # What is said
 
 
-def describe(config: TrainConfig, prompt: int | None = None) -> str:
-    """The line of a dry run: the peak, its parts, and what to change where it does not fit."""
-    shape = shape_of(config.model)
+def describe(config: TrainConfig, shape: Shape | None) -> str:
+    """The line of a dry run: the peak, its parts, and what to change where it does not fit.
+
+    Args:
+        shape: of the policy; None where it is not known.
+    """
     if shape is None:
         return f"memory: not known before {config.model} is on this machine (a folder with its config.json is enough)"
     device = device_of(config)
-    at = longest_prompt(config) if prompt is None else prompt
+    at = longest_prompt(config)
     found = plan(config, shape, device, at)
     parts = ", ".join(f"{name} {gib(size)}" for name, size in found.parts.items())
     line = f"memory: {gib(found.peak)} of {gib(device.memory)} GiB at the peak ({found.moment}: {parts})"

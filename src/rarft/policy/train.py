@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+from typing import Any
 
 from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError, StageError
@@ -24,15 +25,18 @@ from rarft.policy.config import TrainConfig, check
 def estimate(config: TrainConfig, known: Known) -> Estimate:
     """Steps, rollouts, and their tokens at most; memory at the peak."""
     check(config)
-    from rarft.policy.memory import describe  # transformers: keeps --help quick
+    from rarft.policy.memory import describe, shape_of  # transformers: keeps --help quick
 
-    notes = (describe(config),)
+    more: dict[str, Any] = {
+        "like": config.model,
+        "notes": (describe(config, shape_of(known.shaped_like(config.model))),),
+    }
     steps = config.steps or times(known.problems(config.problems), config.epochs / config.prompts_per_step)
     if config.algorithm == "sft":
-        return Estimate({"steps": steps, "solutions": times(steps, config.prompts_per_step)}, notes=notes)
+        return Estimate({"steps": steps, "solutions": times(steps, config.prompts_per_step)}, **more)
     rollouts = times(steps, config.prompts_per_step, config.num_generations)
     tokens = times(rollouts, config.max_new_tokens)
-    return Estimate({"steps": steps, "rollouts": rollouts, "tokens": tokens}, notes=notes)
+    return Estimate({"steps": steps, "rollouts": rollouts, "tokens": tokens}, **more)
 
 
 @stage("train", "stage 3: train the policy by RL or SFT, with or without traces", place=70, estimate=estimate)

@@ -22,7 +22,6 @@ from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
 from rarft.policy.trl.monitor import Monitor, cut_log, rollouts_file
 
-
 ROWS_UNCUT = 16
 """Sequences of a micro-batch that cannot be cut by its tokens, where nobody says how many."""
 
