@@ -27,14 +27,9 @@ from typing import Any
 from rarft.core.artifacts import read_manifest
 from rarft.rewards import Reward
 
-SMALL = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 4, "vocab": 8192}
-WIDE = {
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 9,
-    "vocab": 49152,
-}
+NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab")
+SMALL = dict(zip(NAMES, (256, 1024, 8, 4, 8192), strict=True))
+WIDE = dict(zip(NAMES, (576, 1536, 12, 9, 49152), strict=True))
 WHOLE = {**WIDE, "num_hidden_layers": 30}
 RUNS: dict[str, tuple[dict[str, int], list[str]]] = {
     "10M, float32": (SMALL, ["--micro-batch-tokens", "4096"]),
@@ -99,7 +94,9 @@ def run(model: Path, problems: Path, output: Path, args: argparse.Namespace, opt
     told = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True).stdout
     line = next((line for line in told.splitlines() if line.startswith("memory: ")), "memory: 0 of ")
     started = time.monotonic()
-    subprocess.run([*command, "--output", str(output)], env=environment, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run([*command, "--output", str(output)], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
     steps = [json.loads(row) for row in (output / "log.jsonl").read_text().splitlines()]
     return {
         "options": options,

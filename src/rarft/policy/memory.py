@@ -16,7 +16,7 @@ import os
 import re
 import shlex
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -32,6 +32,8 @@ PROCESS = int(0.75 * GIB)
 """What a process holds before it has a model: on a CPU its libraries, on a GPU the context."""
 TEXT = 512
 """Tokens of a problem that cannot be read now."""
+LEAST_TOKENS = 1024
+"""The smallest budget of a pass that is advised."""
 MOST_READ = 2**26
 """Bytes of data that a dry run reads for the lengths of its texts."""
 
@@ -214,18 +216,23 @@ def load_of(config: TrainConfig, shape: Shape, device: Device, prompt: int) -> L
 
 def plan(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT) -> Plan:
     """The peak on a device, at its moment, by parts."""
+    return max(moments(config, shape, device, prompt), key=lambda moment: moment.peak)
+
+
+def moments(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT) -> list[Plan]:
+    """What each moment of the run holds: the update, and for RL the rollouts."""
     load = load_of(config, shape, device, prompt)
     states = _states(config, shape, device)
     vllm, asleep = _vllm(config, shape, device)
     update = {**states, **_update(config, shape, device, load), "vLLM": 0 if asleep else vllm}
-    moments = [Plan("update", _without_zeros(update))]
+    found = [Plan("update", _without_zeros(update))]
     if config.algorithm != "sft":
         kept = {name: size for name, size in states.items() if name != "gradients"}
         rollout = {**kept, "vLLM": vllm}
         if config.vllm == "none":
             rollout |= _rollout(config, shape, load)
-        moments.append(Plan("rollouts", _without_zeros(rollout)))
-    return max(moments, key=lambda moment: moment.peak)
+        found.append(Plan("rollouts", _without_zeros(rollout)))
+    return found
 
 
 def _without_zeros(parts: dict[str, int]) -> dict[str, int]:
@@ -378,44 +385,41 @@ def gib(size: int) -> str:
 
 
 def advise(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT) -> str:
-    """Which options to change, as few as bring the peak under the device's memory."""
+    """Which options to change, as few as bring the peak under the device's memory; those that cost least come first."""
+
+    def excess(changed: TrainConfig) -> int:
+        """Bytes that are missing, over all moments."""
+        return sum(max(0, moment.peak - device.memory) for moment in moments(changed, shape, device, prompt))
+
     told: list[str] = []
-    for knob, changed in _knobs(config, shape, device, prompt):
-        before, after = plan(config, shape, device, prompt).peak, plan(changed, shape, device, prompt).peak
-        if after >= before:
-            continue
-        told.append(knob)
-        config = changed
-        if after <= device.memory:
-            return ", ".join(told)
+    for n in range(len(_changes(config, device, excess))):
+        knob, values = _changes(config, device, excess)[n]
+        changed = config.model_copy(update=values)
+        if excess(changed) < excess(config):
+            told.append(knob)
+            config = changed
+    if not excess(config):
+        return ", ".join(told)
     more = "part the model over several devices (--launch with --use_fsdp)" if device.shards == 1 else "more devices"
     return ", ".join([*told, more]) + ", or a smaller model"
 
 
-def _knobs(config: TrainConfig, shape: Shape, device: Device, prompt: int) -> Iterator[tuple[str, TrainConfig]]:
-    """Changes one after another, those first that cost least."""
-
-    def change(**values: Any) -> TrainConfig:
-        nonlocal config
-        config = config.model_copy(update=values)
-        return config
-
-    if config.vllm == "colocate" and device.gpu:
-        yield "trl.vllm_enable_sleep_mode true", change(trl={**config.trl, "vllm_enable_sleep_mode": True})
-    if config.vllm == "none" and config.rollout_batch > 32:
-        yield "--rollout-batch 32", change(rollout_batch=32)
-    least = 1024
+def _changes(
+    config: TrainConfig, device: Device, excess: Callable[[TrainConfig], int]
+) -> list[tuple[str, dict[str, Any]]]:
     tokens = tokens_at_once(config, device.gpu)
-    while tokens > least and plan(config, shape, device, prompt).peak > device.memory:
-        tokens //= 2
-        change(micro_batch_tokens=tokens)
-    if config.micro_batch_tokens:
-        yield f"--micro-batch-tokens {config.micro_batch_tokens}", config
-    yield "--gradient-checkpointing", change(gradient_checkpointing=True)
-    if config.vllm == "colocate" and device.gpu:
-        yield "trl.vllm_gpu_memory_utilization 0.3", change(trl={**config.trl, "vllm_gpu_memory_utilization": 0.3})
-    if not config.lora.rank:
-        yield "--lora.rank 16", change(lora=config.lora.model_copy(update={"rank": 16}))
+    while tokens > LEAST_TOKENS and excess(config.model_copy(update={"micro_batch_tokens": tokens})):
+        tokens = max(LEAST_TOKENS, tokens // 2)
+    trl, lora = config.trl, config.lora
+    share = min(0.3, float(trl.get("vllm_gpu_memory_utilization", 0.3)))
+    return [
+        ("trl.vllm_enable_sleep_mode true", {"trl": {**trl, "vllm_enable_sleep_mode": True}}),
+        ("--rollout-batch 32", {"rollout_batch": min(32, config.rollout_batch)}),
+        (f"--micro-batch-tokens {tokens}", {"micro_batch_tokens": tokens}),
+        ("--gradient-checkpointing", {"gradient_checkpointing": True}),
+        (f"trl.vllm_gpu_memory_utilization {share}", {"trl": {**trl, "vllm_gpu_memory_utilization": share}}),
+        ("--lora.rank 16", {"lora": lora.model_copy(update={"rank": lora.rank or 16})}),
+    ]
 
 
 def longest_prompt(config: TrainConfig) -> int:

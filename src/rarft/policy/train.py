@@ -27,10 +27,8 @@ def estimate(config: TrainConfig, known: Known) -> Estimate:
     check(config)
     from rarft.policy.memory import describe, shape_of  # transformers: keeps --help quick
 
-    more: dict[str, Any] = {
-        "like": config.model,
-        "notes": (describe(config, shape_of(known.shaped_like(config.model))),),
-    }
+    memory = describe(config, shape_of(known.shaped_like(config.model)))
+    more: dict[str, Any] = {"like": config.model, "notes": (memory,)}
     steps = config.steps or times(known.problems(config.problems), config.epochs / config.prompts_per_step)
     if config.algorithm == "sft":
         return Estimate({"steps": steps, "solutions": times(steps, config.prompts_per_step)}, **more)
