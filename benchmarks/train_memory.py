@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.core.artifacts import read_manifest
+from rarft.core.processes import release_memory
 from rarft.rewards import Reward
 
 NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab")
@@ -128,6 +129,7 @@ def head() -> None:
     weight, targets = torch.randn(words, hidden, requires_grad=True), torch.randint(words, (tokens,))
     for width in (32768, 8192, 2048, 512, 32768, 8192, 2048, 512):
         states.grad = weight.grad = None
+        release_memory()
         Path("/proc/self/clear_refs").write_text("5")
         before, started = resident("VmRSS"), time.process_time()
         outputs = ChunkedLogProbFunction.apply(

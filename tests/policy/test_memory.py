@@ -127,7 +127,7 @@ def test_advice_is_as_little_as_fits() -> None:
     peak = plan(job, shape, device).peak
     assert advise(job, shape, Device(True, int(peak * 0.8))) == "--micro-batch-tokens 8192"
     assert advise(job, shape, Device(True, int(peak * 0.36))).endswith("--gradient-checkpointing")
-    assert advise(job, shape, Device(True, 13 * GIB)).endswith("--lora.rank 16")
+    assert advise(job, shape, Device(True, 22 * GIB)).endswith("--lora.rank 16")
     assert advise(job, shape, Device(True, GIB)).endswith("or a smaller model")
 
 

@@ -22,7 +22,9 @@ from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError, StageError
 from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule, shares_of
+from rarft.policy.job import load_job
 from rarft.policy.train import TrainConfig, train
+from rarft.policy.trl.training import arguments
 from rarft.records.problems import Problem, Trace
 from rarft.records.rollouts import read_rollouts
 from tests.policy.tiny import save_policy, write_problems
@@ -136,6 +138,18 @@ def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
         f"train(TrainConfig(**json.load(open({str(path)!r}))), {str(output)!r})"
     )
     return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": modules()})
+
+
+def test_sft_takes_as_many_rows_as_their_tokens_allow(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"algorithm": "sft", "prompts_per_step": 4, "trl": {"optim": "sgd"}, "learning_rate": 0.1}
+
+    def job(tokens: int) -> TrainConfig:
+        return config(tmp_path, micro_batch=None, micro_batch_tokens=tokens, **options)
+
+    rows_of = [arguments(load_job(job(n)), tmp_path)["per_device_train_batch_size"] for n in (1, 150, 10_000)]
+    assert rows_of[0] == 1 < rows_of[1] < rows_of[2] == 4
+    a, b = (weights(train(job(n), tmp_path / str(n))) for n in (1, 10_000))
+    assert max((a[name] - b[name]).abs().max() for name in a) < 1e-6
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", pytest.param("sft", marks=pytest.mark.slow)])

@@ -472,7 +472,7 @@ def head_tiles(device: torch.device) -> Iterator[None]:
     """Within it, TRL's chunked head projects on tiles that suit the device.
 
     A tile is 4,096 tokens by 32,768 words of the vocabulary at most, of which the backward pass holds about nine on a
-    CPU. There they are 2,048 words wide: an eighth of the memory, and half the time, since they stay in the cache
+    CPU. There they are 2,048 words wide: a fifth of the memory in two thirds of the time
     (`benchmarks/train_memory.py --head`).
     """
     from trl.trainer import utils

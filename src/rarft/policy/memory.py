@@ -32,6 +32,8 @@ PROCESS = int(0.75 * GIB)
 """What a process holds before it has a model: on a CPU its libraries, on a GPU the context."""
 TEXT = 512
 """Tokens of a problem that cannot be read now."""
+HOLES = 1.25
+"""What adapters add on a CPU: their passing results leave holes in the heap between the activations (measured)."""
 LEAST_TOKENS = 1024
 """The smallest budget of a pass that is advised."""
 MOST_READ = 2**26
@@ -289,6 +291,8 @@ def _update(config: TrainConfig, shape: Shape, device: Device, load: Load) -> di
     else:
         activations = shape.layers * layer + passing
     activations += 3 * load.tokens * h * 4
+    if config.lora.rank and not device.gpu:
+        activations = int(activations * HOLES)
     head = 3 * load.scored * h * 4
     if device.gpu:
         head += min(load.scored, 4096) * min(shape.vocabulary, 32768) * number
@@ -372,7 +376,7 @@ def describe(config: TrainConfig, shape: Shape | None) -> str:
     device = device_of(config)
     at = longest_prompt(config)
     found = plan(config, shape, device, at)
-    parts = ", ".join(f"{name} {gib(size)}" for name, size in found.parts.items())
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in found.parts.items() if size >= 0.05 * GIB)
     line = f"memory: {gib(found.peak)} of {gib(device.memory)} GiB at the peak ({found.moment}: {parts})"
     if found.peak <= device.memory:
         return line
