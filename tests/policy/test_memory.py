@@ -144,4 +144,4 @@ def test_both_dry_runs_tell_the_memory(tmp_path: Path, capsys: Any, monkeypatch:
     assert " of 0.5 GiB" in lines[1] and "too much: " in lines[1] and "too much" not in lines[0]
     assert main(["train", "--problems", str(data), "--model", model, "--no-retrieval", "--dry-run"]) == 0
     assert "memory: " in capsys.readouterr().out
-    assert describe(config(model="no/such"), shape_of("no/such")).startswith("memory: not known before no/such is")
+    assert describe(config(model="no/such"), shape_of("no/such")).startswith("memory: known once no/such is")

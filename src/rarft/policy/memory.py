@@ -372,7 +372,7 @@ def describe(config: TrainConfig, shape: Shape | None) -> str:
         shape: of the policy; None where it is not known.
     """
     if shape is None:
-        return f"memory: not known before {config.model} is on this machine (a folder with its config.json is enough)"
+        return f"memory: known once {config.model} is on this machine (a folder with its config.json is enough)"
     device = device_of(config)
     at = longest_prompt(config)
     found = plan(config, shape, device, at)
