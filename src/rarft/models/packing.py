@@ -32,8 +32,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 TokenIds = Sequence[int]
 ATTENTION = "rarft_packed"
-HEAD_TILE = 2048
-"""Words of the vocabulary that the head projects on at a time, on a CPU."""
 
 
 # The row
@@ -410,6 +408,8 @@ def completion_logps(
     Returns:
         `result[n][g]`: float32 tensor, one log-prob per wanted token of `completion_ids[n][g]`.
     """
+    from rarft.models.head import head_tiles  # trl: not needed to load a model
+
     base = base_model(model)
     device = base.get_input_embeddings().weight.device
     groups = [
@@ -465,25 +465,6 @@ def _chunked_head(base: PreTrainedModel, temperature: float) -> Iterator[None]:
         del base.forward
         if before is not None:
             base.forward = before
-
-
-@contextmanager
-def head_tiles(device: torch.device) -> Iterator[None]:
-    """Within it, TRL's chunked head projects on tiles that suit the device.
-
-    A tile is 4,096 tokens by 32,768 words of the vocabulary at most, of which the backward pass holds about nine on a
-    CPU. There they are 2,048 words wide: a fifth of the memory in two thirds of the time
-    (`benchmarks/train_memory.py --head`).
-    """
-    from trl.trainer import utils
-
-    before = utils._CHUNKED_LOGPROB_CHUNK_SIZE
-    if device.type == "cpu":
-        utils._CHUNKED_LOGPROB_CHUNK_SIZE = HEAD_TILE
-    try:
-        yield
-    finally:
-        utils._CHUNKED_LOGPROB_CHUNK_SIZE = before
 
 
 def score(

@@ -298,8 +298,9 @@ def _update(config: TrainConfig, shape: Shape, device: Device, load: Load) -> di
         head += min(load.scored, 4096) * min(shape.vocabulary, 32768) * number
     else:
         head += 9 * min(load.scored, 4096) * min(shape.vocabulary, 2048) * 4
-    if not config.lora.rank:
-        head += shape.vocabulary * h * 4
+    if not config.lora.rank:  # the gradient of the head, or of the embedding when the activations are gone
+        matrix = shape.vocabulary * h * 4
+        head += matrix if device.gpu or device.processes > 1 else max(0, matrix - activations)
     loss = 12 * 4 * load.at_once * config.max_new_tokens
     parts = {"bfloat16 copies": copies, "activations": activations, "head": head, "loss": loss}
     if load.pieces == 1:  # gradients come as activations go

@@ -14,7 +14,7 @@ import trl.trainer.utils
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from rarft.models.packing import head_tiles
+from rarft.models.head import head_tiles
 from rarft.models.prompts import uses_chat
 from rarft.policy.job import Job
 from rarft.policy.trl.lora import lora_config

@@ -26,7 +26,8 @@ from trl.trainer.utils import split_tensor_dict
 from rarft.core.processes import release_memory
 from rarft.core.progress import log
 from rarft.models.generation import generate
-from rarft.models.packing import accept_packs, base_model, head_tiles, pack, why_not_shared
+from rarft.models.head import head_tiles
+from rarft.models.packing import accept_packs, base_model, pack, why_not_shared
 
 if TYPE_CHECKING:
     Base: TypeAlias = Any
