@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from rarft.core.artifacts import read_manifest
-from rarft.core.processes import release_memory
 from rarft.rewards import Reward
 
 NAMES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab")
@@ -122,6 +121,8 @@ def head() -> None:
     """Time and memory of TRL's chunked head, forward and backward, by the width of its tiles."""
     import torch
     from trl.kernels import ChunkedLogProbFunction
+
+    from rarft.core.processes import release_memory
 
     tokens, hidden, words = 768, 448, 65536
     torch.manual_seed(0)
