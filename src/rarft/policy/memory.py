@@ -6,7 +6,7 @@ is the larger. `benchmarks/train_memory.py` compares it with what real runs took
 activation offloading, quantised weights; FSDP is taken to shard weights, gradients and states evenly.
 
     rarft train ... --dry-run
-    memory: 11.2 of 23.5 GiB at the peak (update: weights 1.8, gradients 1.8, optimiser 3.7, process 0.8, ...)
+    memory: 9.6 of 23.5 GiB at the peak (update: weights 1.8, gradients 1.8, optimiser 3.7, process 0.6, ...)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rarft.policy.config import TrainConfig, tokens_at_once
 from rarft.records.problems import load_problems, load_traces
 
 GIB = 2**30
-PROCESS = int(0.75 * GIB)
+PROCESS = int(0.65 * GIB)
 """What a process holds before it has a model: on a CPU its libraries, on a GPU the context."""
 TEXT = 512
 """Tokens of a problem that cannot be read now."""
