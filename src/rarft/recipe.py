@@ -264,7 +264,7 @@ def print_plan(recipe: Recipe, steps: list[Step]) -> None:
     print(f"{recipe.name}: {len(steps)} stages into {recipe.output}")
     for step in steps:
         estimate = step.stage.estimate(step.config, known)
-        known.add(str(step.output), estimate.makes)
+        known.add(str(step.output), estimate)
         print(f"  {step.name:<26} {step.stage.name:<19} {_state(step):<12} {plan_line(estimate)}")
         for what in totals:
             count = estimate.counts.get(what, 0)

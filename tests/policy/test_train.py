@@ -22,7 +22,9 @@ from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError, StageError
 from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule, shares_of
+from rarft.policy.job import load_job
 from rarft.policy.train import TrainConfig, train
+from rarft.policy.trl.training import arguments
 from rarft.records.problems import Problem, Trace
 from rarft.records.rollouts import read_rollouts
 from tests.policy.tiny import save_policy, write_problems
@@ -111,11 +113,15 @@ def test_same_seed_same_result_and_micro_batches_do_not_matter(tmp_path: Path) -
     one = train(config(tmp_path, **options), tmp_path / "one")
     two = train(config(tmp_path, **options), tmp_path / "two")
     wide = train(config(tmp_path, micro_batch=8, **options), tmp_path / "wide")
+    tokens = [
+        train(config(tmp_path, micro_batch=None, micro_batch_tokens=n, **options), tmp_path / f"tokens-{n}")
+        for n in (1, 70, None)
+    ]
     other = train(config(tmp_path, seed=1, **options), tmp_path / "other")
     a, b, c, d = map(weights, (one, two, wide, other))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert any(not torch.equal(a[name], d[name]) for name in a)
-    assert max((a[name] - c[name]).abs().max() for name in a) < 1e-6
+    assert all(max((a[name] - w[name]).abs().max() for name in a) < 1e-6 for w in (c, *map(weights, tokens)))
     assert [r["reward"] for r in rows(one / "log.jsonl")] == [r["reward"] for r in rows(wide / "log.jsonl")]
 
 
@@ -132,6 +138,18 @@ def start(job: TrainConfig, output: Path) -> subprocess.Popen[bytes]:
         f"train(TrainConfig(**json.load(open({str(path)!r}))), {str(output)!r})"
     )
     return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": modules()})
+
+
+def test_sft_takes_as_many_rows_as_their_tokens_allow(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"algorithm": "sft", "prompts_per_step": 4, "trl": {"optim": "sgd"}, "learning_rate": 0.1}
+
+    def job(tokens: int) -> TrainConfig:
+        return config(tmp_path, micro_batch=None, micro_batch_tokens=tokens, **options)
+
+    rows_of = [arguments(load_job(job(n)), tmp_path)["per_device_train_batch_size"] for n in (1, 220, 10_000)]
+    assert rows_of[0] == 1 < rows_of[1] < rows_of[2] == 4
+    a, b = (weights(train(job(n), tmp_path / str(n))) for n in (1, 10_000))
+    assert max((a[name] - b[name]).abs().max() for name in a) < 1e-6
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", pytest.param("sft", marks=pytest.mark.slow)])
@@ -179,7 +197,7 @@ def test_two_processes_give_the_update_of_one_with_twice_the_batch(tmp_path: Pat
     options |= {"learning_rate": 0.1, "eval_problems": str(tmp_path / "data")}
     one = train(config(tmp_path, micro_batch=8, **options), tmp_path / "one")
     launch = f"--multi_gpu {TWO}"
-    two = train(config(tmp_path, launch=launch, **options), tmp_path / "two")
+    two = train(config(tmp_path, launch=launch, micro_batch=None, micro_batch_tokens=70, **options), tmp_path / "two")
     a, b, before = weights(one), weights(two), weights(tmp_path / "model")
     assert max((a[name] - before[name]).abs().max() for name in a) > 1e-3
     assert max((a[name] - b[name]).abs().max() for name in a) <= 1e-6

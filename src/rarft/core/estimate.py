@@ -34,6 +34,8 @@ class Estimate:
     """What is counted -> how many, such as `{"pairs": 1440}`."""
     makes: dict[str, Sizes] = field(default_factory=dict)
     """Rows that its output will hold, by path below it; "" is the output itself."""
+    like: str | None = None
+    """The model whose shape the output has, where it is a model."""
     notes: tuple[str, ...] = ()
     """Whole lines: money, memory, what to change."""
 
@@ -49,10 +51,17 @@ class Known:
     def __init__(self, count_rows: Callable[[Path], int], sizes: Mapping[str, int] | None = None) -> None:
         self._count_rows = count_rows
         self._sizes = {path: Sizes(count, count) for path, count in (sizes or {}).items()}
+        self._like: dict[str, str] = {}
 
-    def add(self, output: str, makes: Mapping[str, Sizes]) -> None:
+    def add(self, output: str, estimate: Estimate) -> None:
         """Tell what a stage will leave."""
-        self._sizes |= {f"{output}/{path}" if path else output: sizes for path, sizes in makes.items()}
+        self._sizes |= {f"{output}/{path}" if path else output: sizes for path, sizes in estimate.makes.items()}
+        if estimate.like is not None:
+            self._like[output] = self.shaped_like(estimate.like)
+
+    def shaped_like(self, model: str) -> str:
+        """A model of the same shape that is not one that an earlier stage of the recipe will make."""
+        return self._like.get(model, model)
 
     def is_coming(self, value: str | None) -> bool:
         """Whether an earlier stage of the recipe will make it."""

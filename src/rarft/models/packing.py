@@ -395,7 +395,7 @@ def completion_logps(
 ) -> list[list[Tensor]]:
     """Log-probs of each completion's tokens given its prompt, with gradients; one row.
 
-    The head runs in chunks (TRL's): the logits of all tokens are never held at once.
+    The head runs in tiles (TRL's, `head_tiles`): the logits of all tokens are never held at once.
 
     Args:
         model: a causal language model, also inside PEFT.
@@ -408,6 +408,8 @@ def completion_logps(
     Returns:
         `result[n][g]`: float32 tensor, one log-prob per wanted token of `completion_ids[n][g]`.
     """
+    from rarft.models.head import head_tiles  # trl: not needed to load a model
+
     base = base_model(model)
     device = base.get_input_embeddings().weight.device
     groups = [
@@ -421,7 +423,7 @@ def completion_logps(
     left_out = [0] * len(lengths)
     if wanted is not None:
         left_out = [length - n for length, n in zip(lengths, [n for of in wanted for n in of], strict=True)]
-    with _autocast(device, autocast), _chunked_head(base, temperature):
+    with _autocast(device, autocast), _chunked_head(base, temperature), head_tiles(device):
         if accept_packs(model) is None:
             row = pack(groups)
             targets = row.targets

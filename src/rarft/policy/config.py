@@ -101,13 +101,18 @@ class TrainConfig(Config):
     bf16: bool = False
     """Mixed precision: compute in bfloat16, keep weights in `dtype`."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass. Excludes computing the prompt once per group."""
-    micro_batch: Annotated[int, NotInResult] = Field(16, ge=1)
-    """Most sequences in one forward and backward pass on a device; whole groups where it holds one."""
+    """Recompute activations in the backward pass: a third more time, a fraction of the memory."""
+    micro_batch_tokens: Annotated[int | None, NotInResult] = Field(None, ge=1)
+    """Most tokens in one forward and backward pass on a device, a group's prompt counted once; a sequence that is
+    longer runs alone. By default 2048 on a CPU and 16384 on a GPU."""
+    micro_batch: Annotated[int | None, NotInResult] = Field(None, ge=1)
+    """Most sequences in one forward and backward pass on a device besides; by default only tokens count."""
     rollout_batch: Annotated[int, NotInResult] = Field(128, ge=1)
     """Most sequences sampled at a time on a device, without vLLM."""
     vllm: Literal["none", "colocate", "server"] = "none"
     """Sample with vLLM: none, in this process (colocate), or from `trl vllm-serve` (server). Needs rarft[vllm]."""
+    device_memory: Annotated[float, NotInResult] = Field(0.0, ge=0, le=1e6)
+    """GiB of a device that --dry-run plans for; 0: those of this machine."""
     launch: Annotated[str, NotInResult] = ""
     """Arguments of `accelerate launch`, such as `--num_processes 8 --config_file fsdp.yaml`; empty: this process."""
 
@@ -141,7 +146,7 @@ OURS = {
     "output_dir": "output",
     "resume_from_checkpoint": "output",
     "per_device_train_batch_size": "micro-batch",
-    "gradient_accumulation_steps": "micro-batch",
+    "gradient_accumulation_steps": "micro-batch-tokens",
     "generation_batch_size": "prompts-per-step",
     "lr_scheduler_type": "schedule",
     "max_completion_length": "max-new-tokens",
@@ -153,6 +158,14 @@ OURS = {
     **{name: name.replace("_", "-") for name in ("num_generations", "temperature", "beta", "seed", "report_to")},
 }
 """Options of TRL that have a flag of ours: set there, so that the manifest and the dry run say what was trained."""
+
+
+def tokens_at_once(config: TrainConfig, gpu: bool) -> int:
+    """Most tokens in one forward and backward pass: `micro_batch_tokens` or its default.
+
+    With `micro_batch` alone it is what it was before there was a budget of tokens.
+    """
+    return config.micro_batch_tokens or (16384 if gpu or config.micro_batch else 2048)
 
 
 def check(config: TrainConfig) -> None:

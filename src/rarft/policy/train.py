@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 import sys
+from typing import Any
 
 from rarft.core.artifacts import write_json
 from rarft.core.errors import InputError, StageError
@@ -22,13 +23,18 @@ from rarft.policy.config import TrainConfig, check
 
 
 def estimate(config: TrainConfig, known: Known) -> Estimate:
-    """Steps, rollouts, and their tokens at most."""
+    """Steps, rollouts, and their tokens at most; memory at the peak."""
     check(config)
+    from rarft.policy.memory import describe, shape_of  # transformers: keeps --help quick
+
+    memory = describe(config, shape_of(known.shaped_like(config.model)))
+    more: dict[str, Any] = {"like": config.model, "notes": (memory,)}
     steps = config.steps or times(known.problems(config.problems), config.epochs / config.prompts_per_step)
     if config.algorithm == "sft":
-        return Estimate({"steps": steps, "solutions": times(steps, config.prompts_per_step)})
+        return Estimate({"steps": steps, "solutions": times(steps, config.prompts_per_step)}, **more)
     rollouts = times(steps, config.prompts_per_step, config.num_generations)
-    return Estimate({"steps": steps, "rollouts": rollouts, "tokens": times(rollouts, config.max_new_tokens)})
+    tokens = times(rollouts, config.max_new_tokens)
+    return Estimate({"steps": steps, "rollouts": rollouts, "tokens": tokens}, **more)
 
 
 @stage("train", "stage 3: train the policy by RL or SFT, with or without traces", place=70, estimate=estimate)
@@ -77,8 +83,8 @@ def _launch(config: TrainConfig, work: Work) -> None:
     if code or not facts.is_file():
         raise StageError(
             f"accelerate launch {config.launch}: a process {ended(code)}; what it said stands above. If memory ran "
-            "out: lower micro-batch or rollout-batch, or turn gradient-checkpointing on; the same command goes on from "
-            "the last checkpoint"
+            "out: lower micro-batch-tokens or rollout-batch, or turn gradient-checkpointing on; the same command goes "
+            "on from the last checkpoint"
         )
     found = json.loads(facts.read_text(encoding="utf-8"))
     work.results.update(found["results"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from datasets import Dataset
 from trl import GRPOConfig, RLOOConfig
 
+from rarft.policy.config import tokens_at_once
 from rarft.policy.job import Job
 from rarft.policy.trl.lora import lora_config
 from rarft.policy.trl.monitor import Monitor
@@ -75,6 +77,7 @@ def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
         )
     trainer.job = job
     trainer.rollout_batch = config.rollout_batch
+    trainer.micro_batch_tokens = tokens_at_once(config, torch.cuda.is_available())
     return trainer
 
 

@@ -14,6 +14,7 @@ import trl.trainer.utils
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from rarft.models.head import head_tiles
 from rarft.models.prompts import uses_chat
 from rarft.policy.job import Job
 from rarft.policy.trl.lora import lora_config
@@ -31,7 +32,8 @@ class LeanSFTTrainer(SFTTrainer):
         before = trl.trainer.utils._use_triton
         trl.trainer.utils._use_triton = lambda device: True
         try:
-            return super().compute_loss(*args, **kwargs)
+            with head_tiles(self.accelerator.device):
+                return super().compute_loss(*args, **kwargs)
         finally:
             trl.trainer.utils._use_triton = before
 
@@ -88,6 +90,10 @@ class Examples:
         for start in range(0, len(self.job.visits), per_step):
             visits += sorted(range(start, start + per_step), key=lambda visit: len(self.of(visit)[0]))
         return visits
+
+    def longest(self) -> int:
+        """Tokens of the longest visit."""
+        return max(len(self.of(visit)[0]) for visit in range(len(self.job.visits)))
 
     def _solution(self, index: int) -> list[int]:
         """Token ids of a problem's solution and the end token, cut at the completion length."""

@@ -23,8 +23,10 @@ from trl import GRPOTrainer, RLOOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
+from rarft.core.processes import release_memory
 from rarft.core.progress import log
 from rarft.models.generation import generate
+from rarft.models.head import head_tiles
 from rarft.models.packing import accept_packs, base_model, pack, why_not_shared
 
 if TYPE_CHECKING:
@@ -134,6 +136,7 @@ class SharedPrefix(Base):
             return super().compute_loss(model, inputs, *args, **kwargs)
         rows = self._rows_that_learn(inputs)
         *first, last = self._pieces(model, inputs["prompt_ids"], inputs["prompt_mask"], inputs["completion_mask"], rows)
+        self._release()  # rollouts, or the micro-batch before
         metrics = self._metrics
         nothing = torch.zeros_like(inputs["completion_mask"], dtype=torch.float32)
         self._update = _Update(last, [], nothing, nothing)
@@ -145,10 +148,17 @@ class SharedPrefix(Base):
                     if not isinstance(self, GRPOTrainer):  # RLOO leaves this to `training_step`
                         loss = loss / self.current_gradient_accumulation_steps
                     self.accelerator.backward(loss)
+                del loss
+                self._release()
             self._update.piece, self._metrics = last, metrics
             return super().compute_loss(model, inputs, *args, **kwargs)
         finally:
             self._update, self._metrics = None, metrics
+
+    def _release(self) -> None:
+        """Give what was freed back to the kernel: the next piece's tensors don't fit the holes that this one's left."""
+        if self.accelerator.device.type == "cpu":
+            release_memory()
 
     def _rows_that_learn(self, inputs: dict[str, Any]) -> list[int]:
         """The rows that the loss needs."""
@@ -228,9 +238,10 @@ class SharedPrefix(Base):
         logps, entropy = (nothing, nothing) if update is None else (update.logps, update.entropy)
         for piece in pieces:
             rows = piece or [0]  # other processes wait for this one's forward and backward pass
-            part = (self._plain_logps if reason else self._packed_logps)(
-                model, input_ids[rows], attention_mask[rows], width
-            )
+            with head_tiles(self.accelerator.device):
+                part = (self._plain_logps if reason else self._packed_logps)(
+                    model, input_ids[rows], attention_mask[rows], width
+                )
             there = torch.tensor(rows, device=input_ids.device)
             if piece:
                 logps, entropy = (

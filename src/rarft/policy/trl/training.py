@@ -17,10 +17,13 @@ from accelerate.utils import is_peft_model
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work
-from rarft.policy.config import TrainConfig
+from rarft.policy.config import TrainConfig, tokens_at_once
 from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
 from rarft.policy.trl.monitor import Monitor, cut_log, rollouts_file
+
+ROWS_UNCUT = 16
+"""Sequences of a micro-batch that cannot be cut by its tokens, where nobody says how many."""
 
 
 def train_policy(config: TrainConfig, work: Work) -> None:
@@ -64,7 +67,7 @@ def arguments(job: Job, checkpoints: Path) -> dict[str, Any]:
         raise InputError(
             f"prompts-per-step times num-generations is {rows}, not a multiple of the {world} processes; change one"
         )
-    micro = fitting_batch(rows // world, config.micro_batch, config.num_generations)
+    micro = fitting_batch(rows // world, rows_at_once(job, rows // world), config.num_generations)
     values = {
         "output_dir": str(checkpoints),
         "max_steps": job.steps,
@@ -108,6 +111,24 @@ def rl_options(config: TrainConfig) -> dict[str, Any]:
     elif config.algorithm == "dapo":  # token-level loss, and more room upwards than downwards
         values |= {"loss_type": "dapo", "scale_rewards": "group", "epsilon_high": 0.28}
     return values
+
+
+def rows_at_once(job: Job, rows: int) -> int:
+    """Most sequences of a micro-batch: `micro_batch`; without it RL takes all and cuts them by their tokens.
+
+    Where it cannot cut, for SFT as many as their tokens allow, else 16.
+
+    Args:
+        rows: of a step, in this process.
+    """
+    config = job.config
+    if config.algorithm == "sft":
+        by_tokens = max(1, tokens_at_once(config, torch.cuda.is_available()) // sft.Examples(job).longest())
+        return min(config.micro_batch or rows, by_tokens)
+    whole = getattr(job.model.config.get_text_config(), "output_router_logits", False)
+    whole = whole or config.trl.get("top_entropy_quantile", 1.0) < 1 or config.trl.get("use_adaptive_entropy", False)
+    whole = whole or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    return config.micro_batch or (ROWS_UNCUT if whole else rows)
 
 
 def fitting_batch(rows: int, most: int, group: int) -> int:
