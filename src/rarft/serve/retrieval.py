@@ -1,9 +1,9 @@
-"""Retrieval for many requests at once: one thread owns the corpus, and takes all that waits in one go.
+"""Retrieval for many requests at once: one thread owns the corpus, and takes what waits in batches.
 
-Queries that wait together are encoded in one call and searched in one batch, so that 64 connections cost little more
-than one. Changes take their turn among the searches: who asks after a change was answered finds it. What is found is
-what `rarft retrieve` finds, by the same function, the answer-leak guard included. On a CPU the thread computes with a
-quarter of the cores: on all of them it would wait for those that the engine and the API keep busy.
+Queries that wait together are encoded in one call and searched in one batch. Changes take their turn among the
+searches: who asks after a change was answered finds it. What is found is what `rarft retrieve` finds, by the same function, the
+answer-leak guard included. On a CPU the thread computes with a quarter of the cores: on all of them it would wait for
+those that the engine and the API keep busy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from rarft.records.same_problem import signature
 from rarft.retriever.search import find_analogies
 from rarft.serve.live import Corpus
 
-MOST_AT_ONCE, MOST_SIGNATURES = 64, 2048
+MOST_AT_ONCE = 8
+"""Searches of one batch. On a CPU more are no faster a query, and what they take in memory is not given back."""
+MOST_SIGNATURES = 2048
 Which = Literal["trained", "untuned"]
 T = TypeVar("T")
 
