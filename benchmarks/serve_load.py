@@ -12,8 +12,8 @@ Client, server and stub share the machine. Each request is another problem. Thre
     flat out  every connection sends its next request at once; the machine, not the upstream, is then the limit
 
 Afterwards every answer is compared with the prompt that /v1/prompt gives for its problem and the trace that it cites.
-Then three more rounds flat out, for the server's memory. Last, an upstream that fails one time in five: each request has
-one clear result, and was sent once. Prints a table.
+Then three more rounds flat out, for the server's memory. Last, an upstream that fails one time in five: each request
+has one clear result, and was sent once. Prints a table.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Retrieval for many requests at once: one thread owns the corpus, and takes what waits in batches.
 
 Queries that wait together are encoded in one call and searched in one batch. Changes take their turn among the
-searches: who asks after a change was answered finds it. What is found is what `rarft retrieve` finds, by the same function, the
-answer-leak guard included. On a CPU the thread computes with a quarter of the cores: on all of them it would wait for
-those that the engine and the API keep busy.
+searches: who asks after a change was answered finds it. What is found is what `rarft retrieve` finds, by the same
+function, the answer-leak guard included. On a CPU the thread computes with a quarter of the cores: on all of them it
+would wait for those that the engine and the API keep busy.
 """
 
 from __future__ import annotations
