@@ -47,3 +47,18 @@ def test_both_dry_runs_count_the_same(
         what: count for count, what in re.findall(r"([\d,?]+) ([a-z][a-z ]*)(?=,|\n)", walked.split("\n")[1] + "\n")
     }
     assert not (tmp_path / "run").exists()
+
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_our_recipes_can_be_planned(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said = main(["run", str(recipe), "--dry-run"]), capsys.readouterr()
+    if recipe.stem == "gsm8k":
+        assert code == 2 and "data/gsm8k/train_problems.jsonl, and no such file" in said.err  # made by gsm8k_data.py
+    else:
+        assert code == 0 and "in all: " in said.out
