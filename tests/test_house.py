@@ -20,7 +20,7 @@ from rarft.core.stages import find_stages
 ROOT = Path(rarft.__file__).parent
 SLOW = {
     *("torch", "transformers", "trl", "tokenizers", "sentence_transformers", "peft", "vllm", "ray", "reasoning_gym"),
-    *("skyrl", "verl", "openrlhf"),
+    *("skyrl", "verl", "openrlhf", "gguf"),
     *("lancedb", "pyarrow", "datasets", "datasketch", "sklearn", "scipy", "pytrec_eval", "matplotlib"),
     *("openai", "huggingface_hub", "fastapi", "uvicorn", "sympy", "math_verify", "latex2sympy2_extended"),
 }
