@@ -142,6 +142,20 @@ def test_draws_and_visits_without_demonstration_are_those_of_rarft_train(
     assert {len(ids) for _, ids in expected} == {0, 1}
 
 
+@pytest.mark.parametrize("to", TRAINERS)
+def test_an_export_made_again_is_read_anew(to: str, models: dict[str, str], tmp_path: Path) -> None:
+    """`datasets`, by which TRL and OpenRLHF read the folder, keeps rows of a folder whose README has metadata."""
+    from datasets import load_dataset
+
+    for drop in (0.0, 1.0):
+        again = config(tmp_path, models["chat"], to, drop_demonstration=drop)
+        out = write_export(again, tmp_path / "out", overwrite=True)
+        read = load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+        assert set(read) == {"train", "validation"}
+        for split, rows in read.items():
+            assert rows.to_list() == pq.read_table(out / f"{split}.parquet").to_pylist()
+
+
 def test_a_schedule_takes_demonstrations_away_over_time(models: dict[str, str], tmp_path: Path) -> None:
     job = config(tmp_path, models["plain"], "trl", demonstration_schedule="linear:1:0", epochs=40)
     rows = pq.read_table(write_export(job, tmp_path / "out") / "train.parquet").to_pylist()

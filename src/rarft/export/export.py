@@ -217,11 +217,10 @@ def _run(config: ExportConfig, longest: int, n_rows: int, in_order: bool, templa
 
 
 def _readme(config: ExportConfig, longest: int, n_rows: int, in_order: bool) -> str:
-    front = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: train.parquet\n"
-    front += "  - split: validation\n    path: validation.parquet\n---\n" if config.eval_problems else "---\n"
+    """A README without metadata: with it, `datasets` would give the rows of an export that was here before."""
     held_out = "validation.parquet: held-out problems." if config.eval_problems else "No held-out problems were given."
     order = f"- {_order(config)[0].upper()}{_order(config)[1:]}.\n" if in_order else ""
-    return f"""{front}# Data and reward for {config.to}
+    return f"""# Data and reward for {config.to}
 
 Made by `rarft export --to {config.to}` for {VERSIONS[config.to]}; manifest.json holds options and digests of the input.
 
