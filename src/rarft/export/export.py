@@ -100,7 +100,7 @@ def check(config: ExportConfig) -> None:
         raise InputError(f"{config.model}: a LoRA adapter; merge it into its base model, and export for that")
 
 
-@stage("export", "data and reward for verl, TRL, SkyRL or OpenRLHF", place=75, estimate=estimate)
+@stage("export", "data and reward for verl, TRL, SkyRL or OpenRLHF", place=75, estimate=estimate, version=2)
 def write_export(config: ExportConfig, work: Work) -> None:
     """Write an export.
 
