@@ -237,13 +237,14 @@ def sums(folder: Path) -> dict[str, str]:
             "analogies": str(folder / ANALOGIES)}  # fmt: skip
 
 
-STEPS = {"num_generations": 4, "prompts_per_step": 2, "max_new_tokens": 64, "draw_top": 3, "seed": 3}
+STEPS = {"num_generations": 4, "prompts_per_step": 2, "max_new_tokens": 64, "draw_top": 3,
+         "drop_demonstration": 0.75, "seed": 3}  # fmt: skip
 
 
 def trl_trains(model: str, python: Path, output: Path) -> str:
     """Three steps of `trl grpo` from an export against three steps of `rarft train`: prompts and rewards."""
     data = sums(output / "sums")
-    config = ExportConfig(to="trl", model=model, epochs=1, drop_demonstration=0.75, **STEPS, **data)
+    config = ExportConfig(to="trl", model=model, epochs=1, **STEPS, **data)
     out = write_export(config, output / "exports" / "trl-trains", overwrite=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"PATH": f"{python.parent}:{os.environ['PATH']}", "GPUS": "1", "HF_HUB_OFFLINE": "1"}
@@ -255,7 +256,7 @@ def trl_trains(model: str, python: Path, output: Path) -> str:
         with (output / f"trl-{name}.log").open("w") as log:
             subprocess.run(command, env={**environment, "OUT": str(run)}, stdout=log, stderr=log, check=True)
     trained = output / "rarft-train"
-    options = {**STEPS, **data, "model": model, "drop_demonstration": 0.75, "steps": 3, "output": trained}
+    options = {**STEPS, **data, "model": model, "steps": 3, "output": trained}
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     rarft("train", *flags, "--dtype", "float32", "--overwrite")
     return compare_steps(data, model, output / "trl-full", trained)

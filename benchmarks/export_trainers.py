@@ -590,7 +590,7 @@ def trl_reward(export: Export, completions: Completions) -> str:
     logged = trainer._pending_metrics
     for reason, share in completions.shares.items():
         [value] = logged[f"reason/{reason}"]
-        assert abs(value - share) < 1e-6, f"{reason}: logged {logged[f'environment/reason_{reason}']}, {share}"
+        assert abs(value - share) < 1e-6, f"{reason}: logged {value}, {share}"
     return completions.same(found[:, 0].tolist()) + "; shares of the reasons in the trainer's metrics"
 
 

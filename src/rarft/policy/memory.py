@@ -16,7 +16,7 @@ import os
 import re
 import shlex
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -253,12 +253,12 @@ def _states(config: TrainConfig, shape: Shape, device: Device) -> dict[str, int]
     adapters = adapter_parameters(shape, config) if config.lora.rank else 0
     trained = adapters * 4 if adapters else shape.parameters * weight
     optim = str(config.trl.get("optim", "adamw"))
-    moments = 0.0 if optim == "sgd" else 0.5 if "8bit" in optim else 2.0
+    per_number = 0.0 if optim == "sgd" else 0.5 if "8bit" in optim else 2.0
     reference = config.beta > 0 and not adapters and config.algorithm != "sft"
     parts = {
         "weights": shape.parameters * weight + adapters * 4,
         "gradients": trained,
-        "optimiser": int(trained * moments),
+        "optimiser": int(trained * per_number),
         "reference model": shape.parameters * weight if reference else 0,
     }
     parts = {name: size // device.shards for name, size in parts.items()}
@@ -396,9 +396,24 @@ def advise(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT
         """Bytes that are missing, over all moments."""
         return sum(max(0, moment.peak - device.memory) for moment in moments(changed, shape, device, prompt))
 
+    def changes() -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each of the config as the ones before have left it."""
+        yield "trl.vllm_enable_sleep_mode true", {"trl": {**config.trl, "vllm_enable_sleep_mode": True}}
+        yield "--rollout-batch 32", {"rollout_batch": min(32, config.rollout_batch)}
+        tokens = tokens_at_once(config, device.gpu)
+        while tokens > LEAST_TOKENS and excess(config.model_copy(update={"micro_batch_tokens": tokens})):
+            tokens = max(LEAST_TOKENS, tokens // 2)
+        yield f"--micro-batch-tokens {tokens}", {"micro_batch_tokens": tokens}
+        yield "--gradient-checkpointing", {"gradient_checkpointing": True}
+        share = min(0.3, float(config.trl.get("vllm_gpu_memory_utilization", 0.3)))
+        yield (
+            f"trl.vllm_gpu_memory_utilization {share}",
+            {"trl": {**config.trl, "vllm_gpu_memory_utilization": share}},
+        )
+        yield "--lora.rank 16", {"lora": config.lora.model_copy(update={"rank": config.lora.rank or 16})}
+
     told: list[str] = []
-    for n in range(len(_changes(config, device, excess))):
-        knob, values = _changes(config, device, excess)[n]
+    for knob, values in changes():
         changed = config.model_copy(update=values)
         if excess(changed) < excess(config):
             told.append(knob)
@@ -407,24 +422,6 @@ def advise(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT
         return ", ".join(told)
     more = "part the model over several devices (--launch with --use_fsdp)" if device.shards == 1 else "more devices"
     return ", ".join([*told, more]) + ", or a smaller model"
-
-
-def _changes(
-    config: TrainConfig, device: Device, excess: Callable[[TrainConfig], int]
-) -> list[tuple[str, dict[str, Any]]]:
-    tokens = tokens_at_once(config, device.gpu)
-    while tokens > LEAST_TOKENS and excess(config.model_copy(update={"micro_batch_tokens": tokens})):
-        tokens = max(LEAST_TOKENS, tokens // 2)
-    trl, lora = config.trl, config.lora
-    share = min(0.3, float(trl.get("vllm_gpu_memory_utilization", 0.3)))
-    return [
-        ("trl.vllm_enable_sleep_mode true", {"trl": {**trl, "vllm_enable_sleep_mode": True}}),
-        ("--rollout-batch 32", {"rollout_batch": min(32, config.rollout_batch)}),
-        (f"--micro-batch-tokens {tokens}", {"micro_batch_tokens": tokens}),
-        ("--gradient-checkpointing", {"gradient_checkpointing": True}),
-        (f"trl.vllm_gpu_memory_utilization {share}", {"trl": {**trl, "vllm_gpu_memory_utilization": share}}),
-        ("--lora.rank 16", {"lora": lora.model_copy(update={"rank": lora.rank or 16})}),
-    ]
 
 
 def longest_prompt(config: TrainConfig) -> int:
