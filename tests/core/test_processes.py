@@ -41,6 +41,32 @@ def test_a_child_dies_with_its_parent_and_holds_the_lock_till_then(tmp_path: Pat
     assert select.select([handle], [], [], 30)[0]  # readable: the process has ended
 
 
+GROUP = """
+import sys, time
+from rarft.core.processes import end_group, start_group
+below = "import time; time.sleep(600)"
+code = f"import subprocess, sys; c = subprocess.Popen([sys.executable, '-c', {below!r}]); "
+code += "print(c.pid, flush=True); c.wait()"
+group = start_group([sys.executable, "-c", code])
+sys.stdin.readline()
+end_group(group)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, "end_group"])
+def test_what_a_child_started_ends_too(how: signal.Signals | str) -> None:
+    parent = subprocess.Popen([sys.executable, "-c", GROUP], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdin is not None and parent.stdout is not None
+    handle = os.pidfd_open(int(parent.stdout.readline()))
+    if isinstance(how, signal.Signals):
+        parent.send_signal(how)
+    else:
+        parent.stdin.write("\n"), parent.stdin.flush()
+    assert select.select([handle], [], [], 30)[0]
+    parent.kill(), parent.wait()
+
+
 def test_a_module_in_the_current_folder_is_not_taken_for_the_standard_one(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('hostile')")
     code = (

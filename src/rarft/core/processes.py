@@ -50,6 +50,33 @@ def start_child(
     )
 
 
+GUARD = """
+import os, subprocess, sys, threading
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+threading.Thread(target=lambda: (sys.stdin.buffer.read(), os.killpg(0, 9)), daemon=True).start()
+code = child.wait()
+os._exit(code if code >= 0 else 128 - code)
+"""
+"""Runs a command, and ends its whole process group when its own standard input does."""
+
+
+def start_group(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a process that dies with this one, and with it all that it starts, whatever code that is."""
+    return subprocess.Popen(
+        [sys.executable, "-c", GUARD, *command],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONSAFEPATH": "1", **(env or {})},
+        start_new_session=True,
+    )
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End what `start_group` started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def ended(code: int) -> str:
     """What an exit code says, in words."""
     number = -code if code < 0 else code - 128 if code > 128 else 0

@@ -31,7 +31,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from rarft.core.errors import InputError, StageError, one_line
-from rarft.core.processes import die_with_parent, ended, start_child
+from rarft.core.processes import die_with_parent, end_group, ended, start_child, start_group
 from rarft.core.progress import log, logger
 from rarft.models.engines import choose
 from rarft.models.engines.base import EngineOptions
@@ -59,7 +59,10 @@ class OwnEngine:
         self.socket = str(Path(self._folder.name) / "engine")
         log(f"rarft serve: starting {which} with {self.model}")
         command = _command(which, self.model, self.socket, bundle, config)
-        self._process = start_child(command, env=_environment(which), start_new_session=True)
+        if which == "vllm":  # it has children of its own
+            self._process = start_group(command, env=_environment(which))
+        else:
+            self._process = start_child(command, env=_environment(which), start_new_session=True)
 
     def wait_until_ready(self) -> None:
         """Return once it answers. Raises InputError or StageError where it ended before."""
@@ -76,8 +79,7 @@ class OwnEngine:
 
     def close(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.wait()
+        end_group(self._process)
         self._folder.cleanup()
 
 
