@@ -191,12 +191,18 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             switch = "enable" if checkpointed else "disable"
             getattr(base_model(trainer.model), f"gradient_checkpointing_{switch}")()
         batches = {name: make_batch(trainer, p, c, g) for name, trainer in trainers.items()}
-        peak = {name: memory(trainers[name], batches[name]) for name in trainers}
         times: dict[str, list[float]] = {name: [] for name in trainers}
-        for _ in range(args.repeats):
-            for name, trainer in trainers.items():
-                times[name].append(seconds(trainer, update, batches[name]))
+        try:
+            peak = {name: memory(trainers[name], batches[name]) for name in trainers}
+            for _ in range(args.repeats):
+                for name, trainer in trainers.items():
+                    times[name].append(seconds(trainer, update, batches[name]))
+                    trainer.model.zero_grad(set_to_none=False)
+        except torch.OutOfMemoryError:
+            print(f"update  P{p:<5} C{c:<5} G{g:<3} does not fit", flush=True)
+            for trainer in trainers.values():
                 trainer.model.zero_grad(set_to_none=False)
+            continue
         row = summary(p, c, g, times) | {
             "checkpointed": checkpointed, "ceiling": ceiling(p, c, g),
             "trl_mib": peak["trl"], "ours_mib": peak["ours"], "memory_ratio": peak["ours"] / peak["trl"],
@@ -284,12 +290,13 @@ def main() -> None:
     )
     parser.add_argument("--ceilings", action="store_true", help="only print the table of ceilings")
     parser.add_argument("--rollouts", type=cell, nargs="*", default=[(80, 80, 8), (400, 80, 8)], help="P,C,G")
-    parser.add_argument("--gpu-grid", action="store_true", help="P 512-4096, C 512-2048, G 8-16")
+    parser.add_argument("--gpu-grid", action="store_true", help="P 512-4096, C 512-8192, G 8-16, and C 32,768 once")
     parser.add_argument("--largest", action="store_true", help="also find the largest group that fits (GPU)")
     parser.add_argument("--output", help="JSON file for the figures")
     args = parser.parse_args()
     if args.gpu_grid:
-        args.cells, args.checkpointed = [size for size in GPU_GRID if size[1] <= 2048], GPU_GRID
+        args.cells = [size for size in GPU_GRID if size[1] <= 2048]
+        args.checkpointed = [*GPU_GRID, (1024, 32768, 8)]
         args.rollouts = [(512, 512, 16), (2048, 512, 16), (4096, 512, 16)]
     if args.ceilings:
         return print_ceilings()

@@ -17,8 +17,17 @@ import trl.trainer.grpo_trainer
 import trl.trainer.rloo_trainer
 from datasets import Dataset
 from peft import LoraConfig
+from PIL import Image
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedTokenizerFast,
+    ProcessorMixin,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from rarft.policy.trl.shared import SharedGRPOTrainer, SharedRLOOTrainer
@@ -226,3 +235,82 @@ def test_tools(tmp_path: Path, monkeypatch: Any) -> None:
     assert max((weights[0][name] - weights[1][name]).abs().max() for name in weights[1]) <= 1e-5
     for key in ("loss", "grad_norm", "entropy", "tools/call_frequency", "completions/mean_length"):
         assert logged[0][key] == pytest.approx(logged[1][key], rel=1e-2 if key == "entropy" else 1e-3, abs=2e-5)
+
+
+class ImagesOnly(Qwen2VLProcessor):
+    """Qwen2-VL's processor without its videos, which want torchvision."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        self.image_token, self.video_token = IMAGE, "<|video_pad|>"
+        self.image_token_id, self.video_token_id = tokenizer.convert_tokens_to_ids([IMAGE, self.video_token])
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+
+IMAGE = "<|image_pad|>"
+IMAGE_TEMPLATE = (
+    "{% for message in messages %}{% for part in message.content %}{% if part.type == 'image' %}"
+    f"<|vision_start|>{IMAGE}<|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endfor %}"
+)
+
+
+def save_image_policy(folder: Path) -> ImagesOnly:
+    """A random Qwen2-VL in `folder`, and its processor."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<|vision_start|>", "<|vision_end|>", IMAGE, "<|video_pad|>"]}
+    )
+    ids = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>", IMAGE, "<|video_pad|>"])
+    names = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+    config = Qwen2VLConfig(
+        text_config={**SHAPE, "vocab_size": len(tokenizer), "rope_parameters": rope},
+        vision_config={
+            "depth": 1, "embed_dim": 16, "hidden_size": SHAPE["hidden_size"], "num_heads": 2, "mlp_ratio": 2,
+            "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 1,
+        },
+        tie_word_embeddings=True,
+        **dict(zip(names, ids, strict=True)),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
+    images = Qwen2VLImageProcessorPil(
+        patch_size=4, merge_size=2, temporal_patch_size=1, size={"shortest_edge": 64, "longest_edge": 4096}
+    )
+    return ImagesOnly(images, tokenizer, chat_template=IMAGE_TEMPLATE)
+
+
+def test_images(tmp_path: Path, monkeypatch: Any) -> None:
+    """Images of several sizes go with their rows when a generation batch is parted: TRL's own path, said once."""
+    monkeypatch.setattr(trl.trainer.grpo_trainer, "shuffle_sequence_dict", lambda batch: batch)
+    processor = save_image_policy(tmp_path / "vlm")
+    images = [Image.new("RGB", (16, 8 * (i + 1)), (60 * i, 90, 10)) for i in range(4)]
+    prompts = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+    weights, logged = [], []
+    for cls in (SharedGRPOTrainer, GRPOTrainer):
+        config = GRPOConfig(
+            output_dir=str(tmp_path / "out"), per_device_train_batch_size=8, num_generations=G, use_cpu=True,
+            max_completion_length=16, max_steps=2, steps_per_generation=2, report_to=[], save_strategy="no",
+            optim="sgd", learning_rate=0.1, gradient_checkpointing=False, logging_steps=1, disable_tqdm=True,
+            bf16=False, shuffle_dataset=False, beta=0.0, loss_type="grpo",
+        )  # fmt: skip
+        torch.manual_seed(1)
+        trainer = cls(
+            model=str(tmp_path / "vlm"),
+            reward_funcs=reward,
+            args=config,
+            train_dataset=Dataset.from_dict({"prompt": prompts, "image": images}),
+            processing_class=processor,
+        )
+        trainer.micro_batch_tokens = 60
+        trainer._generate_single_turn = lambda ids, *_, **__: (completions(len(ids), 1), None)
+        trainer.train()
+        assert cls is GRPOTrainer or any("images" in line for line in trainer._warned)
+        weights.append({name: p.detach() for name, p in trainer.model.named_parameters()})
+        logged.append(trainer.state.log_history[:2])
+    assert max((weights[0][name] - weights[1][name]).abs().max() for name in weights[1]) <= 1e-6
+    start = Qwen2VLForConditionalGeneration.from_pretrained(tmp_path / "vlm").state_dict()
+    moved = {n: float((w - start[n]).abs().max()) for n, w in weights[1].items() if n in start}
+    assert moved["model.visual.patch_embed.proj.weight"] > 1e-7
+    for ours, theirs in zip(*logged, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5, abs=1e-7)
