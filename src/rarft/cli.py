@@ -36,7 +36,7 @@ from rarft.serve.push import push
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    quieten_libraries()
+    set_up_libraries()
     try:
         code = dispatch(list(sys.argv[1:] if argv is None else argv))
         if sys.stdout is not None:
@@ -180,14 +180,17 @@ def run_command(arguments: list[str]) -> int:
     return 0
 
 
-def quieten_libraries() -> None:
-    """Keep the libraries' own bars and chatter out of ours; set before they are imported."""
+def set_up_libraries() -> None:
+    """Keep the libraries' own bars and chatter out of ours, and their memory small; set before they are imported."""
     for name, value in (
         ("TOKENIZERS_PARALLELISM", "false"),
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
         ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"),
         ("TRL_EXPERIMENTAL_SILENCE", "1"),
+        # in bfloat16 oneDNN compiles kernels for each number of tokens and keeps 1024, a megabyte each (docs/train.md)
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"),
+        ("LRU_CACHE_CAPACITY", "64"),
     ):
         os.environ.setdefault(name, value)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)\b")

@@ -129,6 +129,9 @@ def test_advice_is_as_little_as_fits() -> None:
     assert advise(job, shape, Device(True, int(peak * 0.36))).endswith("--gradient-checkpointing")
     assert advise(job, shape, Device(True, 22 * GIB)).endswith("--lora.rank 16")
     assert advise(job, shape, Device(True, GIB)).endswith("or a smaller model")
+    job = config(rollout_batch=8, micro_batch_tokens=4096)
+    peak = plan(job, shape, Device(False, GIB)).peak
+    assert advise(job, shape, Device(False, int(0.9 * peak))) == "--gradient-checkpointing"
 
 
 def test_both_dry_runs_tell_the_memory(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -400,11 +400,14 @@ def advise(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT
         """Each of the config as the ones before have left it."""
         yield "trl.vllm_enable_sleep_mode true", {"trl": {**config.trl, "vllm_enable_sleep_mode": True}}
         yield "--rollout-batch 32", {"rollout_batch": min(32, config.rollout_batch)}
+        checkpointing = ("--gradient-checkpointing", {"gradient_checkpointing": True})
+        if not device.gpu:  # costs nothing on a CPU, a smaller budget does (docs/train.md)
+            yield checkpointing
         tokens = tokens_at_once(config, device.gpu)
         while tokens > LEAST_TOKENS and excess(config.model_copy(update={"micro_batch_tokens": tokens})):
             tokens = max(LEAST_TOKENS, tokens // 2)
         yield f"--micro-batch-tokens {tokens}", {"micro_batch_tokens": tokens}
-        yield "--gradient-checkpointing", {"gradient_checkpointing": True}
+        yield checkpointing
         share = min(0.3, float(config.trl.get("vllm_gpu_memory_utilization", 0.3)))
         yield (
             f"trl.vllm_gpu_memory_utilization {share}",
