@@ -247,9 +247,10 @@ def _connect(address: str) -> None:
     """Start a Ray on this machine, or connect to one that runs."""
     if find_spec("ray") is None:
         raise InputError(f"--ray {address}: Ray is not installed: pip install 'rarft[ray]'")
-    # Where Ray is for one machine only, as on a Mac, it listens on the loopback address alone.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0" if address == "local" else "1"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local":  # on the loopback address alone, as on a Mac, and for those who have the token in our home
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
@@ -275,4 +276,6 @@ def absolute(path: str) -> str:
 
 def _why(error: Exception) -> str:
     """Ray's reason in a line: its messages are paragraphs."""
-    return " ".join(str(error).split())[:300]
+    text = " ".join(str(error).split())
+    node = re.search(r" ip: (\S+)", text)
+    return (f"node {node[1]}: " if node else "") + (text.partition("exit detail: ")[2] or text)[:200]

@@ -40,7 +40,7 @@ from rarft.rewards.problems import check_problems, verify_problems
 ROLLOUTS_PER_CHUNK = 256
 
 
-class EvaluateConfig(EngineConfig, RayConfig):
+class EvaluateConfig(RayConfig, EngineConfig):
     """What to evaluate, on what, with which context."""
 
     problems: list[Input]

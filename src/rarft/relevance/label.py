@@ -37,7 +37,7 @@ from rarft.relevance.labelers.pass_rate import PassRateConfig
 SAMPLED_PAIRS, UNKNOWN_CHARACTERS = 2000, 2000
 
 
-class LabelConfig(EngineConfig, RayConfig):
+class LabelConfig(RayConfig, EngineConfig):
     problems: Input
     """Problems to label for: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
     traces: Input
