@@ -21,6 +21,7 @@ import queue
 import re
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -108,7 +109,7 @@ class Pool:
         """What the method gives, in a worker with room.
 
         Raises:
-            StageError: several workers ended over this call.
+            StageError: several workers ended over this call, or raised one.
             Exception: as the method raised it.
         """
         import ray
@@ -122,14 +123,16 @@ class Pool:
                 try:
                     answer = ray.get(worker.call.remote(method, arguments))
                 except RayTaskError as error:
-                    self._free.put(worker)
-                    raise error.cause from error
+                    if not isinstance(error.cause, StageError):
+                        self._free.put(worker)
+                        raise error.cause from error
+                    why = str(error.cause)  # such as an engine whose own process ended
                 except RayError as error:
                     why = _why(error)
-                    self._lose(worker, why)
                 else:
                     self._free.put(worker)
                     return answer
+                self._lose(worker, why)
         finally:
             with self._lock:
                 self._running -= 1
@@ -156,10 +159,10 @@ class Pool:
 
         self._fail(StageError("ray: the workers were closed"))
         self._starter.join()
-        for worker in self._workers:
+        for worker in list(self._workers):
             ray.kill(worker)
         while self._running:  # Ray must not go while a thread waits for it
-            threading.Event().wait(0.01)
+            time.sleep(0.01)
         ray.shutdown()
 
     def _take(self) -> Any:
@@ -192,15 +195,17 @@ class Pool:
         from ray.exceptions import RayError, RayTaskError
 
         starting: dict[Any, Any] = {}
-        ended = 0
+        ended = room = 0
         try:
             while self._failure is None:
-                room = max(1, int(ray.cluster_resources().get(self._resource, 0) // self._each))
+                before, room = room, max(1, int(ray.cluster_resources().get(self._resource, 0) // self._each))
+                if room != before:
+                    log(f"ray: workers wanted: {room}, with {self._each} {self._resource} each")
                 for _ in range(room - len(self._workers) - len(starting)):
                     worker = self._worker.remote()
                     starting[worker.load.remote(self._make)] = worker
                 if not starting:
-                    threading.Event().wait(LOOK_EVERY_SECONDS)
+                    time.sleep(LOOK_EVERY_SECONDS)
                     continue
                 done, _ = ray.wait(list(starting), timeout=LOOK_EVERY_SECONDS)
                 for reference in done:
@@ -212,7 +217,7 @@ class Pool:
                     except RayError as error:
                         ended += 1
                         log(f"ray: a worker ended while it started ({_why(error)})")
-                        if ended == TRIES and not self._workers:
+                        if ended >= TRIES and not self._workers:
                             raise StageError(f"ray: no worker starts ({_why(error)})") from error
                         continue
                     self._workers[worker] = places
