@@ -25,6 +25,7 @@ from policy.tiny import save_policy, write_problems
 from pydantic import ValidationError
 from retriever.conftest import save_tiny_encoder
 
+from rarft.cli import main
 from rarft.core import cluster
 from rarft.core.artifacts import read_manifest
 from rarft.core.cluster import Pool, RayConfig
@@ -79,7 +80,7 @@ def rays_processes() -> set[int]:
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             line = (path / "cmdline").read_bytes().replace(b"\0", b" ")
-            if b"ray::" in line or b"/ray/" in line:
+            if b"ray::" in line or b"-packages/ray/" in line:
                 found.add(int(path.name))
     return found
 
@@ -98,6 +99,14 @@ def test_where_work_is_done_is_no_part_of_the_result(world: dict[str, str]) -> N
         return LabelConfig.parse(label_values(world, "likelihood", **more), "test").result_values()
 
     assert identity() == identity(ray="local") == identity(ray="10.0.0.1:6379")
+
+
+def test_a_dry_run_counts_the_same(world: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for more in ([], ["--ray", "local"]):
+        assert main(["evaluate", "--problems", world["problems"], "--model", world["model"], "--dry-run", *more]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1] and "rollouts" in found[0]
 
 
 def test_what_cannot_be_is_told_in_a_line(world: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ nodes, which have both at the same paths.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import re
@@ -253,12 +254,11 @@ def _connect(address: str) -> None:
     if find_spec("ray") is None:
         raise InputError(f"--ray {address}: Ray is not installed: pip install 'rarft[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address == "local":  # on the loopback address alone, as on a Mac, and for those who have the token in our home
+    if address == "local":  # read when Ray is first imported: it listens on the loopback address alone, as on a Mac
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
-    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options |= {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
     else:
