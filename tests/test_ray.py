@@ -46,7 +46,7 @@ def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Ray with two workers of one thread each, which find what lies beside this file."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [*map(str, Path(__file__).parents[:2]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 

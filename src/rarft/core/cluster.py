@@ -21,6 +21,7 @@ import os
 import queue
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections import deque
@@ -34,7 +35,7 @@ from pydantic import AfterValidator
 
 from rarft.core.config import Config, NotInResult
 from rarft.core.errors import InputError, StageError, one_line
-from rarft.core.processes import die_with_parent
+from rarft.core.processes import die_with_parent, end_descendants_with_us
 from rarft.core.progress import log
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Pool:
     """
 
     def __init__(self, address: str, make: Callable[[], Any], gpus: int = 1) -> None:
-        _connect(address)
+        self._guard = _connect(address)
         import ray
 
         self._make = make
@@ -165,6 +166,9 @@ class Pool:
         while self._running:  # Ray must not go while a thread waits for it
             time.sleep(0.01)
         ray.shutdown()
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.wait()
 
     def _take(self) -> Any:
         """A worker with room; waits for one."""
@@ -249,8 +253,8 @@ class _Worker:
         return getattr(self._made, method)(*arguments)
 
 
-def _connect(address: str) -> None:
-    """Start a Ray on this machine, or connect to one that runs."""
+def _connect(address: str) -> subprocess.Popen[bytes] | None:
+    """Start a Ray on this machine, with a guard that ends it with us, or connect to one that runs."""
     if find_spec("ray") is None:
         raise InputError(f"--ray {address}: Ray is not installed: pip install 'rarft[ray]'")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -258,9 +262,11 @@ def _connect(address: str) -> None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     if address == "local":
-        options |= {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        options |= {"num_cpus": cores, "include_dashboard": False}
     else:
         host, _, port = address.rpartition(":")
         try:  # Ray would try for minutes
@@ -272,6 +278,7 @@ def _connect(address: str) -> None:
             ray.init(address, **options)
     except Exception as error:  # Ray's errors of connecting have no base of their own
         raise StageError(f"--ray {address}: cannot be used ({one_line(error)})") from None
+    return end_descendants_with_us() if address == "local" else None
 
 
 def absolute(path: str) -> str:
