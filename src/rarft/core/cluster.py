@@ -269,7 +269,8 @@ def _connect(address: str) -> subprocess.Popen[bytes] | None:
         options |= {"num_cpus": cores, "include_dashboard": False}
     else:
         host, _, port = address.rpartition(":")
-        try:  # Ray would try for minutes
+        os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "1")  # once, which takes a minute, not twenty times
+        try:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
             raise StageError(f"--ray {address}: nothing answers there ({error}); is the cluster up?") from None

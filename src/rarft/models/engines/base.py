@@ -61,11 +61,17 @@ class Engine(Protocol):
     tokenizer: PreTrainedTokenizerBase
     context_length: int | None
     """Most tokens the model takes, prompt and completion together; None where nobody knows."""
-    calls_at_once: int
-    """How many calls to have in flight, from threads: more than 1 keeps a batch full while its longest samples end."""
     call_tokens: int
     """How many tokens a call for scores should hold at least: small models waste time on small ones. It is a minute
     of work at most, which is what a kill may cost."""
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls to have in flight, from threads: more than 1 keeps a batch full while its longest samples end.
+
+        May grow and shrink; a plain attribute will do.
+        """
+        ...
 
     def sample(
         self, prompts: Sequence[TokenIds], counts: Sequence[int], seeds: Sequence[int], sampling: Sampling
