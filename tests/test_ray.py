@@ -200,6 +200,9 @@ class Failing:
     def refuse(self) -> None:
         raise InputError("no")
 
+    def devices(self) -> str | None:
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
     def triple(self, n: int) -> int:
         return 3 * n
 
@@ -266,6 +269,15 @@ def nodes() -> Iterator[Any]:
     found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield found
     found.shutdown()
+
+
+@pytest.mark.slow
+def test_workers_take_the_gpus_that_ray_counts(nodes: Any) -> None:
+    nodes.add_node(num_cpus=1, num_gpus=3)  # there are none; Ray believes it
+    with closing(Pool(nodes.address, Failing, gpus=2)) as pool:
+        assert pool.places == 1 and pool.call("devices") == "0,1"
+    with pytest.raises(InputError, match="no node has the 4 GPUs of a worker"):
+        Pool(nodes.address, Failing, gpus=4)
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ class Pool:
         import ray
 
         self._make = make
-        on_gpus = ray.cluster_resources().get("GPU", 0) >= gpus
+        on_gpus = sum(_on_nodes("GPU")) > 0
         self._resource, self._each = ("GPU", gpus) if on_gpus else ("CPU", 1)
         options = {"num_gpus": gpus} if on_gpus else {"num_cpus": 1}
         self._worker = ray.remote(max_concurrency=MOST_AT_ONCE, **options)(_Worker)
@@ -203,10 +203,12 @@ class Pool:
         ended = room = 0
         try:
             while self._failure is None:
-                before, room = room, max(1, int(ray.cluster_resources().get(self._resource, 0) // self._each))
+                before, room = room, sum(int(there // self._each) for there in _on_nodes(self._resource))
                 if room != before:
-                    log(f"ray: workers wanted: {room}, with {self._each} {self._resource} each")
-                for _ in range(room - len(self._workers) - len(starting)):
+                    log(f"ray: room for {room} workers with {self._each} {self._resource} each")
+                if not room and self._each > 1 and not self._workers:
+                    raise InputError(f"ray: no node has the {self._each} GPUs of a worker; lower its parallel sizes")
+                for _ in range(max(1, room) - len(self._workers) - len(starting)):
                     worker = self._worker.remote()
                     starting[worker.load.remote(self._make)] = worker
                 if not starting:
@@ -280,6 +282,13 @@ def _connect(address: str) -> subprocess.Popen[bytes] | None:
     except Exception as error:  # Ray's errors of connecting have no base of their own
         raise StageError(f"--ray {address}: cannot be used ({one_line(error)})") from None
     return end_descendants_with_us() if address == "local" else None
+
+
+def _on_nodes(resource: str) -> list[float]:
+    """How much of a resource each node has."""
+    import ray
+
+    return [node["Resources"].get(resource, 0) for node in ray.nodes() if node["Alive"]]
 
 
 def absolute(path: str) -> str:
