@@ -2,7 +2,7 @@
 
     rarft testbed --output runs/testbed
     python benchmarks/ray_cost.py driver --testbed runs/testbed --tokenizer runs/qwen-0.5b
-    python benchmarks/ray_cost.py workers --testbed runs/testbed
+    python benchmarks/ray_cost.py workers --testbed runs/testbed --problems 128
 
 `driver` labels by likelihood with an engine that computes nothing, so that what is left is this process's own: its
 seconds per 1,000 pairs, as the slope between two numbers of problems, and the start. `workers` evaluates the testbed's
@@ -100,7 +100,7 @@ def workers(options: argparse.Namespace) -> None:
         for how, cores in (("without Ray", 1), ("one worker", 1), ("two workers", 2)):
             output = Path(name, how.replace(" ", "-"))
             arguments = ["evaluate", "--problems", str(problems), "--model", str(options.testbed / "policy-init")]
-            arguments += ["--engine", "transformers", "--samples", "32", "--max-new-tokens", "64"]
+            arguments += ["--engine", "transformers", "--samples", "16", "--max-new-tokens", "64"]
             arguments += [] if tables == [] else ["--ray", "local"]
             wall, _ = run([*arguments, "--output", str(output)], cores)
             results = read_manifest(output)["results"]
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("part", choices=["driver", "workers"])
     parser.add_argument("--testbed", type=Path, required=True)
     parser.add_argument("--tokenizer", default="", help="a model whose tokenizer makes the prompts")
-    parser.add_argument("--problems", type=int, default=128)
+    parser.add_argument("--problems", type=int, default=512)
     parser.add_argument("--per-problem", type=int, default=32)
     options = parser.parse_args()
     {"driver": driver, "workers": workers}[options.part](options)

@@ -8,10 +8,9 @@ There is a worker for each GPU of the cluster, where it has none for each CPU; a
 comes back is kept by the caller, in its own order and log, so a stage is resumed with Ray as it is without. The call of
 a worker that ends is sent to another one; nothing else is computed again.
 
-These are Ray's actors and not Ray Data: a `Dataset` begins with files or with all rows in memory, and its processors
-for vLLM return one sample of a request, where our calls are made while others are answered, so many samples to a
-prompt, with an engine's own token ids and seeds. Left out: Ray's client (`ray://`), and shipping code or models to
-nodes, which have both at the same paths.
+These are Ray's actors and not Ray Data: a `Dataset` begins with files or with all rows in memory, where our calls are
+made while others are answered; and `ray.data.llm` returns one sample of a request, where we ask for many, with seeds of
+our own. Left out: Ray's client (`ray://`), and shipping code or models to nodes, which have both at the same paths.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class Pool:
         gpus: GPUs of a worker, on a cluster that has any.
 
     Raises:
-        InputError: Ray is not installed; `make` raised it, the message names the node.
+        InputError: Ray is not installed, or no node has that many GPUs; `make` raised it, the message names the node.
         StageError: no such cluster, or no worker starts.
     """
 
