@@ -67,6 +67,27 @@ def test_what_a_child_started_ends_too(how: signal.Signals | str) -> None:
     parent.kill(), parent.wait()
 
 
+GRANDCHILD = """
+import subprocess, sys, time
+from rarft.core.processes import end_descendants_with_us
+code = "import subprocess, time; "
+code += "print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid, flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+grandchild = child.stdout.readline()
+end_descendants_with_us()
+print(grandchild, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_programs_of_others_started_ends_with_us() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", GRANDCHILD], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    handle = os.pidfd_open(int(parent.stdout.readline()))
+    parent.kill(), parent.wait()
+    assert select.select([handle], [], [], 30)[0]
+
+
 def test_a_module_in_the_current_folder_is_not_taken_for_the_standard_one(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('hostile')")
     code = (

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from rarft.core.artifacts import write_json
+from rarft.core.cluster import RayConfig
 from rarft.core.config import Input, NotInResult, NotInWork, Seed, Temperature
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, times
@@ -39,7 +40,7 @@ from rarft.rewards.problems import check_problems, verify_problems
 ROLLOUTS_PER_CHUNK = 256
 
 
-class EvaluateConfig(EngineConfig):
+class EvaluateConfig(RayConfig, EngineConfig):
     """What to evaluate, on what, with which context."""
 
     problems: list[Input]
@@ -239,7 +240,7 @@ class _Policy:
     def __init__(self, config: EvaluateConfig, plan: Sequence[Prompt]) -> None:
         self.config = config
         options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size, vllm=config.vllm)
-        self.engine = open_engine(config.engine, config.model, options)
+        self.engine = open_engine(config.engine, config.model, options, config.ray)
         self.rendered: dict[tuple[str, str, int], list[int]] = {}
         for prompt in plan:
             check_length(self._ids(prompt), self.engine.context_length, prompt[1].id, config.max_new_tokens)

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
+from rarft.core.cluster import RayConfig
 from rarft.core.config import Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Count, Estimate, Known, times
@@ -36,7 +37,7 @@ from rarft.relevance.labelers.pass_rate import PassRateConfig
 SAMPLED_PAIRS, UNKNOWN_CHARACTERS = 2000, 2000
 
 
-class LabelConfig(EngineConfig):
+class LabelConfig(RayConfig, EngineConfig):
     problems: Input
     """Problems to label for: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
     traces: Input
@@ -136,6 +137,7 @@ def label(config: LabelConfig, work: Work) -> None:
         traces=list(traces.values()),
         model=config.model,
         engine=config.engine,
+        ray=config.ray,
         vllm=config.vllm,
         prompt=config.prompt,
         gold_solutions=config.gold_solutions,

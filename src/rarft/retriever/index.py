@@ -7,25 +7,29 @@ an index and encodes only what is new. A build goes on where it was killed. What
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 from rarft.core.artifacts import digest_input
-from rarft.core.config import Config, Count, Input, NotInResult, Size
+from rarft.core.cluster import Pool, RayConfig, absolute
+from rarft.core.config import Count, Input, NotInResult, Size
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known
 from rarft.core.stages import Work, stage
 from rarft.records.problems import Trace, iter_records
 from rarft.retriever import ann
 from rarft.retriever.encoder import Encoder, Kind, Part, load_encoder
-from rarft.retriever.trace_index import BASELINES, INFO, TABLE, Info, TraceIndex, read_info
+from rarft.retriever.trace_index import BASELINES, INFO, TABLE, EncodeChunks, Info, TraceIndex, read_info
 
 EXACT_BELOW = 600_000
 
 
-class IndexConfig(Config):
+class IndexConfig(RayConfig):
     """Encode traces and store them for search."""
 
     traces: Input
@@ -81,7 +85,8 @@ def index(config: IndexConfig, work: Work) -> None:
         _copy(Path(config.update), work.path, info)
     (work.scratch / "encoding").touch()  # what is encoded is worth going on from
     found = TraceIndex.create(work.path, info, encoder=encoder, batch_size=config.batch_size)
-    added, removed = found.sync(chain([first], traces))
+    with _workers(config) as encode:
+        added, removed = found.sync(chain([first], traces), encode)
     found.finish()
     work.digest = found.digest()
     work.results |= {
@@ -96,6 +101,17 @@ def index(config: IndexConfig, work: Work) -> None:
 
 def _load(config: IndexConfig) -> Encoder:
     return load_encoder(config.retriever, type=config.type, part=config.part, trace_tokens=config.trace_tokens)
+
+
+@contextmanager
+def _workers(config: IndexConfig) -> Iterator[EncodeChunks | None]:
+    """With --ray, what encodes chunks of traces on the cluster: an encoder in each worker."""
+    if config.ray is None or config.retriever in BASELINES:
+        yield None
+        return
+    there = config.model_copy(update={"retriever": absolute(config.retriever)})
+    with closing(Pool(config.ray, partial(_load, there))) as pool:
+        yield lambda chunks: pool.each("encode_traces", chunks, config.batch_size, config.pool)
 
 
 def _copy(old: Path, new: Path, info: Info) -> None:

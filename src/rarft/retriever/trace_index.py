@@ -30,6 +30,8 @@ from rarft.retriever.maxsim import Packed, scores, top_traces, top_vectors
 TABLE, INFO = "traces", "index.json"
 BASELINES = ("bm25", "random")
 CHUNK = 1024
+EncodeChunks = Callable[[Iterable[list[Trace]]], Iterator[tuple[list[Trace], list[np.ndarray]]]]
+"""Chunks of traces in, each with its traces' vectors out, in order."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +196,12 @@ class TraceIndex:
             return (self.folder / ann.CENTROIDS).is_file()
         return any("vector" in found.columns for found in self.table.list_indices())
 
-    def sync(self, traces: Iterable[Trace]) -> tuple[int, int]:
-        """Make the table hold exactly `traces`: encode the new and changed, remove the rest; return both counts."""
+    def sync(self, traces: Iterable[Trace], encode: EncodeChunks | None = None) -> tuple[int, int]:
+        """Make the table hold exactly `traces`: encode the new and changed, remove the rest; return both counts.
+
+        Args:
+            encode: as of `add`.
+        """
         there = self._digests()
         wanted: set[str] = set()
 
@@ -205,17 +211,21 @@ class TraceIndex:
                 if there.get(trace.id) != _digest(trace, self.info.part):
                     yield trace
 
-        added = self.add(missing())
+        added = self.add(missing(), encode)
         removed = self.remove(set(there) - wanted)
         return added, removed
 
-    def add(self, traces: Iterable[Trace]) -> int:
-        """Encode and store traces, `CHUNK` at a time; one with an id that is there replaces it. Returns how many."""
+    def add(self, traces: Iterable[Trace], encode: EncodeChunks | None = None) -> int:
+        """Encode and store traces, `CHUNK` at a time; one with an id that is there replaces it. Returns how many.
+
+        Args:
+            encode: encodes the chunks, several at a time; by default this index's encoder does, one by one.
+        """
         stored, stream = 0, iter(traces)
         there = set(self._digests())
         chunks = iter(lambda: list(islice(stream, CHUNK)), [])
-        for chunk in track(chunks, f"indexing traces ({CHUNK} a step)"):
-            table = self._rows(chunk)
+        for chunk, vectors in track((encode or self._encode)(chunks), f"indexing traces ({CHUNK} a step)"):
+            table = self._rows(chunk, vectors)
             old = [trace.id for trace in chunk if trace.id in there]
             if old:
                 self.remove(old)
@@ -237,7 +247,12 @@ class TraceIndex:
         self._packed = self._lists = self._bm25 = None
         return before - len(self)
 
-    def _rows(self, traces: Sequence[Trace]) -> Any:
+    def _encode(self, chunks: Iterable[list[Trace]]) -> Iterator[tuple[list[Trace], list[np.ndarray]]]:
+        for chunk in chunks:
+            baseline = self.info.type in BASELINES
+            yield chunk, [] if baseline else self.encoder.encode_traces(chunk, self.batch_size, self.info.pool)
+
+    def _rows(self, traces: Sequence[Trace], vectors: list[np.ndarray]) -> Any:
         import pyarrow as pa
 
         rows: dict[str, Any] = {
@@ -247,7 +262,6 @@ class TraceIndex:
             "text": [trace_text(trace, self.info.part) for trace in traces],
         }
         if self.info.type not in BASELINES:
-            vectors = self.encoder.encode_traces(traces, self.batch_size, self.info.pool)
             rows["n_vectors"] = [len(v) for v in vectors]
             rows["vector"] = _to_arrow(vectors, self.schema.field("vector").type)
         return pa.table(rows, schema=self.schema).combine_chunks()

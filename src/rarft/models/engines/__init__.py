@@ -6,22 +6,36 @@ logps = engine.score(prompts, [[solution] for solution in solutions])
 """
 
 import re
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from rarft.core.cluster import absolute
 from rarft.core.doors import load_class
 from rarft.core.errors import InputError
 from rarft.models.engines.base import Engine, EngineOptions, Metered
 
+URL = re.compile(r"https?://")
 
-def open_engine(engine: str, model: str, options: EngineOptions | None = None) -> Metered:
+
+def open_engine(engine: str, model: str, options: EngineOptions | None = None, ray: str | None = None) -> Metered:
     """The engine that `--engine` names, with `model` loaded.
+
+    Args:
+        ray: `local` or the address of a Ray cluster, whose workers have the engines then.
 
     Raises:
         InputError: no such engine or model.
         StageError: the model does not fit the machine.
     """
-    return Metered(_open(choose(engine, model), model, options or EngineOptions()))
+    options = options or EngineOptions()
+    if ray is None:
+        return Metered(_open(choose(engine, model), model, options))
+    if URL.match(engine):
+        raise InputError(f"--engine {engine} with --ray: a running server does the work itself; leave one of them out")
+    from rarft.models.engines.ray import RayEngine  # transformers
+
+    return Metered(RayEngine(ray, partial(open_engine, engine, absolute(model), options), model, options))
 
 
 def choose(engine: str, model: str) -> str:
@@ -46,7 +60,7 @@ def _open(engine: str, model: str, options: EngineOptions) -> Engine:
         from rarft.models.engines.vllm import VllmEngine  # transformers
 
         return VllmEngine(model, options)
-    if re.match(r"^https?://", engine):
+    if URL.match(engine):
         from rarft.models.engines.server import ServerEngine  # openai, transformers
 
         return ServerEngine(engine, model, options)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TokenIds = Sequence[int]
+MOST_CALLS = 4096
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -60,11 +61,17 @@ class Engine(Protocol):
     tokenizer: PreTrainedTokenizerBase
     context_length: int | None
     """Most tokens the model takes, prompt and completion together; None where nobody knows."""
-    calls_at_once: int
-    """How many calls to have in flight, from threads: more than 1 keeps a batch full while its longest samples end."""
     call_tokens: int
     """How many tokens a call for scores should hold at least: small models waste time on small ones. It is a minute
     of work at most, which is what a kill may cost."""
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls to have in flight, from threads: more than 1 keeps a batch full while its longest samples end.
+
+        May grow and shrink; a plain attribute will do.
+        """
+        ...
 
     def sample(
         self, prompts: Sequence[TokenIds], counts: Sequence[int], seeds: Sequence[int], sampling: Sampling
@@ -139,11 +146,15 @@ class Metered:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.tokenizer, self.context_length = engine.tokenizer, engine.context_length
-        self.calls_at_once: int = getattr(engine, "calls_at_once", 1)
         self.call_tokens: int = getattr(engine, "call_tokens", 1)
         self.tokens_in = self.tokens_out = 0
         self.seconds = 0.0
         self._running, self._since, self._lock = 0, 0.0, threading.Lock()
+
+    @property
+    def calls_at_once(self) -> int:
+        """As `Engine.calls_at_once`; grows and shrinks where the engine's does."""
+        return int(getattr(self.engine, "calls_at_once", 1))
 
     def sample(
         self, prompts: Sequence[TokenIds], counts: Sequence[int], seeds: Sequence[int], sampling: Sampling
@@ -186,11 +197,11 @@ class Metered:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
 
-        pool = ThreadPoolExecutor(self.calls_at_once)
+        pool = ThreadPoolExecutor(MOST_CALLS)
         try:
             for item in items:
                 running[pool.submit(call, item)] = item
-                if len(running) == self.calls_at_once:
+                while len(running) >= self.calls_at_once:
                     yield from ended()
             while running:
                 yield from ended()

@@ -51,6 +51,8 @@ class Setting:
     """The policy."""
     engine: str = "auto"
     """What runs it."""
+    ray: str | None = None
+    """Where, on a Ray cluster."""
     vllm: dict[str, Any] = field(default_factory=dict)
     """Arguments of vLLM's engine."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
@@ -67,7 +69,7 @@ class Setting:
         """The policy, loaded. Raises InputError where it can't be."""
         if self.model is None:
             raise InputError("this labeler needs the policy; give it with --model")
-        return open_engine(self.engine, self.model, replace(options, vllm=self.vllm))
+        return open_engine(self.engine, self.model, replace(options, vllm=self.vllm), self.ray)
 
 
 class Labeler:
