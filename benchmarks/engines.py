@@ -7,7 +7,7 @@
 `labels` scores the same pairs by problem, one to a call, as an engine for large models does it, and in the calls that
 the engine asks for; processes start anew, take turns, and the labels are compared. `engines` gives the same prompts,
 each with a trace, to the transformers engine, to vLLM (in an environment that has it: `make .venv-vllm/ready`) and to a
-plain `model.generate` loop, in each number type. Loading is left out of all figures. Rates depend on the machine and on
+plain `model.generate` loop, in each number type. Loading has a column of its own. Rates depend on the machine and on
 what else it runs.
 """
 
@@ -77,7 +77,7 @@ def labels(options: argparse.Namespace) -> None:
         one, other = (runs[0]["rows"] for runs in found.values())
         differing = sum(a.relevant != b.relevant for a, b in zip(one, other, strict=True))
         furthest = max(abs(a.score - b.score) for a, b in zip(one, other, strict=True))
-    print(f"{differing} of {len(one)} labels differ; scores by {furthest:.1e} nats per token at most")
+    print(f"{differing} of {len(one)} labels differ; scores by {furthest:.1e} standard deviations at most")
 
 
 # Engines
@@ -113,8 +113,8 @@ class PlainLoop:
             ids = self.torch.tensor([prompt], device=self.model.device)
             out = self.model.generate(
                 input_ids=ids, attention_mask=self.torch.ones_like(ids), do_sample=True, num_return_sequences=count,
-                max_new_tokens=sampling.max_new_tokens, top_k=0, temperature=sampling.temperature,
-                pad_token_id=self.tokenizer.pad_token_id,
+                max_new_tokens=sampling.max_new_tokens, temperature=sampling.temperature, top_k=0, top_p=1.0,
+                repetition_penalty=1.0, pad_token_id=self.tokenizer.pad_token_id,
             )  # fmt: skip
             found.append([_upto_end(row, self.tokenizer.eos_token_id) for row in out[:, len(prompt) :].tolist()])
         return found
@@ -136,13 +136,15 @@ def _upto_end(row: list[int], end: int) -> list[int]:
 
 
 def measure(options: argparse.Namespace, model: str, dtype: str, which: str) -> dict[str, float]:
-    """Tokens sampled and pairs scored per second; each call twice, the first to warm up."""
+    """Tokens sampled and pairs scored per second, each after a small call to warm up; and seconds to load."""
     arguments = json.loads(options.vllm)
+    began = time.monotonic()
     engine: Any = (
         PlainLoop(model, dtype)
         if which == "generate loop"
         else open_engine(which, model, EngineOptions(dtype=dtype, vllm=arguments if which == "vllm" else {}))
     )
+    loading = time.monotonic() - began
     prompts, texts = inputs(engine.tokenizer, options.testbed, options.prompts)
     engine.sample(prompts[:1], [2], [0], Sampling(4))
     began = time.monotonic()
@@ -156,7 +158,7 @@ def measure(options: argparse.Namespace, model: str, dtype: str, which: str) -> 
     engine.score(prompts, texts)
     scoring = time.monotonic() - began
     engine.close()
-    return {"tokens": tokens / sampling, "pairs": len(prompts) / scoring}
+    return {"tokens": tokens / sampling, "pairs": len(prompts) / scoring, "load": loading}
 
 
 def engines(options: argparse.Namespace) -> None:
@@ -164,24 +166,25 @@ def engines(options: argparse.Namespace) -> None:
     if options.one:
         print(json.dumps(measure(options, *options.one)))
         return
-    which = ["generate loop", "transformers", *(["vllm"] if find_spec("vllm") else [])]
     print(
         f"{options.prompts} prompts with a trace, {options.samples} samples of {options.tokens} tokens, "
         f"{os.cpu_count()} cores"
     )
     print(
-        "| model | number type | engine | tokens sampled per second | pairs scored per second |\n|---|---|---|---|---|"
+        "| model | number type | engine | tokens sampled per second | pairs scored per second | seconds to load |\n"
+        "|---|---|---|---|---|---|"
     )
     for model in options.models:
         for dtype in options.dtypes:
-            for name in which:
+            for name in options.engines:
                 command = [sys.executable, __file__, *sys.argv[1:], "--one", model, dtype, name]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     raise SystemExit(f"{name} {ended(done.returncode)}\n{done.stderr[-3000:]}")
                 found = json.loads(done.stdout.splitlines()[-1])
                 print(
-                    f"| {Path(model).name} | {dtype} | {name} | {found['tokens']:.0f} | {found['pairs']:.2f} |",
+                    f"| {Path(model).name} | {dtype} | {name} | {found['tokens']:.0f} | {found['pairs']:.2f} "
+                    f"| {found['load']:.0f} |",
                     flush=True,
                 )
     print(f"load average {os.getloadavg()[0]:.1f}")
@@ -203,6 +206,8 @@ def main() -> None:
     part.add_argument("--testbed", type=Path, required=True)
     part.add_argument("--models", nargs="+", required=True)
     part.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    every = ["generate loop", "transformers", *(["vllm"] if find_spec("vllm") else [])]
+    part.add_argument("--engines", nargs="+", choices=every, default=every)
     part.add_argument("--prompts", type=int, default=16)
     part.add_argument("--samples", type=int, default=8)
     part.add_argument("--tokens", type=int, default=64)

@@ -60,6 +60,23 @@ def tiny_model(folder: Path, **changes: Any) -> str:
     return str(folder)
 
 
+def house_rules(folder: Path, n: int) -> Path:
+    """The testbed `house-rules`, problems.jsonl with `n` of it, and analogies.parquet: for each a trace of corpus/."""
+    from rarft.records.analogies import Analogy, write_analogies
+    from rarft.records.problems import load_problems, load_traces
+    from rarft.records.rows import write_jsonl
+    from rarft.testbed.config import TestbedConfig
+    from rarft.testbed.testbed import make_testbed
+
+    make_testbed(TestbedConfig(domain="house-rules"), folder)
+    problems = load_problems(str(folder / "train"))[:n]
+    traces = load_traces(str(folder / "corpus"))[:n]
+    write_jsonl(folder / "problems.jsonl", problems)
+    pairs = zip(problems, traces, strict=True)
+    write_analogies(folder / "analogies.parquet", (Analogy(p.id, 1, t.id, 0.0) for p, t in pairs))
+    return folder
+
+
 @contextmanager
 def vllm_server(model: str, log: Path, *arguments: str) -> Iterator[str]:
     """The URL of a `vllm serve` that ends with the block."""

@@ -16,6 +16,7 @@ from policy.tiny import save_policy, tiny_tokenizer
 from rarft.core.errors import InputError, StageError
 from rarft.models.engines import EngineOptions, choose, open_engine, server
 from rarft.models.engines.base import Completion, EngineConfig, Metered, Sampling
+from rarft.models.loading import load_policy
 
 
 def test_auto_is_vllm_only_where_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,6 +202,35 @@ def test_a_wrong_server_is_told(
     monkeypatch.setattr(running, "tokenizer", lambda text, **_: {"input_ids": [1, 2]})
     with pytest.raises(InputError, match="its tokenizer is not that of"):
         open_engine(url, model)
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_bfloat16_is_for_processors_that_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, dtype: str
+) -> None:
+    import torch
+
+    from rarft.models.engines import transformers, vllm
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = save_policy(tmp_path / "float32")
+    half = str(tmp_path / "bfloat16")
+    policy, tokenizer = load_policy(model, dtype="bfloat16")
+    policy.save_pretrained(half)
+    tokenizer.save_pretrained(half)
+    for module in (transformers, vllm):
+        monkeypatch.setattr(module, "fast_bfloat16", lambda device: fast)
+
+    def computes_in(model: str, asked: str) -> set[str]:
+        engine = transformers.TransformersEngine.load(model, EngineOptions(asked))
+        return {
+            str(engine.model.dtype).removeprefix("torch."),
+            vllm.engine_arguments(model, EngineOptions(asked))["dtype"],
+        }
+
+    assert computes_in(half, "auto") == {dtype}
+    assert computes_in(half, "bfloat16") == {"bfloat16"}
+    assert computes_in(model, "auto") == {"float32"}
 
 
 def test_vllm_is_not_for_every_model(tmp_path: Path) -> None:

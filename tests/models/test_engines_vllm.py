@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from vllm_models import SMALL, needs_vllm, real_models, tiny_model, vllm_server
+from vllm_models import SMALL, house_rules, needs_vllm, real_models, tiny_model, vllm_server
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError, StageError
@@ -172,43 +172,32 @@ def test_what_does_not_fit_or_is_no_option_is_one_line(tmp_path: Path, monkeypat
         open_engine("vllm", tiny, EngineOptions(vllm={"trust_remote_code": True}))
 
 
+def gains(folder: Path) -> list[float]:
+    """Nats per token, as the labels' rationales have them."""
+    return [float(row.rationale.split()[1]) for row in read_labels(str(folder))]
+
+
 def test_labels_of_both_engines_agree(tmp_path: Path, model: str) -> None:
-    capitals = {"France": "Paris", "Italy": "Rome", "Norway": "Oslo", "Switzerland": "Bern"}
-    problems = [
-        {"id": f"p{i}", "question": f"What is the capital of {land}?", "answer": name,
-         "solution": f"The capital of {land} is {name}."} for i, (land, name) in enumerate(capitals.items())
-    ]  # fmt: skip
-    traces = [
-        {"id": f"t{i}", "problem": question, "solution": solution}
-        for i, (question, solution) in enumerate([
-            ("What is the capital of Spain?", "The capital of Spain is Madrid."),
-            ("How many legs has a spider?", "A spider has 8 legs."),
-            ("What is the capital of Italy?", "It is Rome."),
-            ("Add 5 and 6.", "5 + 6 = 11, so the answer is 11."),
-        ])
-    ]  # fmt: skip
-    for name, values in (("problems", problems), ("traces", traces)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in values))
-    found = []
+    data = house_rules(tmp_path / "data", 8)
+    folders = []
     for engine in ("transformers", "vllm"):
-        config = LabelConfig.parse(
-            {
-                "problems": str(tmp_path / "problems.jsonl"), "traces": str(tmp_path / "traces.jsonl"),
-                "model": model, "labeler": "likelihood", "likelihood": {"dtype": "float32"}, "engine": engine,
-                "vllm": SMALL,
-            },
-            "test",
-        )  # fmt: skip
-        folder = label(config, tmp_path / engine)
-        found.append((read_manifest(folder)["results"], list(read_labels(str(folder)))))
-    (facts, ours), (_, vllms) = found
-    assert len(ours) >= 12 and {row.relevant for row in ours} == {True, False}
+        options = {
+            "problems": str(data / "problems.jsonl"), "traces": str(data / "corpus"),
+            "gold_solutions": str(data / "train"),
+            "candidates": {"per_problem": 8}, "prompt": {"instruction": ""}, "model": model, "engine": engine,
+            "labeler": "likelihood", "likelihood": {"dtype": "float32", "threshold": 0.5}, "vllm": SMALL,
+        }  # fmt: skip
+        folders.append(label(LabelConfig.parse(options, "test"), tmp_path / engine))
+    ours, vllms = (list(read_labels(str(folder))) for folder in folders)
+    assert len(ours) == 64 and 5 < sum(row.relevant for row in ours) < 59
+    assert gains(folders[0]) == pytest.approx(gains(folders[1]), abs=WITHIN)
     for one, other in zip(ours, vllms, strict=True):
         assert (one.problem_id, one.trace_id) == (other.problem_id, other.trace_id)
-        assert one.score == pytest.approx(other.score, abs=WITHIN)
-        if abs(one.score - facts["likelihood_threshold"]) > WITHIN:
-            assert one.relevant == other.relevant
-    assert found[1][0]["tokens_per_second"]["in"] > 0
+        assert one.score == pytest.approx(other.score, abs=0.02)  # in standard deviations
+        assert one.relevant == other.relevant or abs(one.score - 0.5) < 0.02
+    tokens, same = (read_manifest(folder)["ledger"]["tokens_in"] for folder in folders)
+    assert tokens == same > 64 * 100
+    assert read_manifest(folders[1])["results"]["tokens_per_second"]["in"] > 0
 
 
 # Kills

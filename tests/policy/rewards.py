@@ -21,6 +21,13 @@ class Capitals(Reward):
         return True
 
 
+class EvenLength(Capitals):
+    """1 for a completion with an even number of characters: the samples of any model differ in it."""
+
+    def shortcut(self, gold: str, answer: str, extra: Mapping[str, Any]) -> float | None:
+        return float(len(answer) % 2 == 0)
+
+
 class Nothing(Capitals):
     """0 for everything."""
 

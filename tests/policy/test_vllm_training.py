@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from policy.tiny import write_problems
-from vllm_models import needs_vllm, real_models, tiny_model, vllm_server
+from vllm_models import house_rules, needs_vllm, real_models, tiny_model, vllm_server
 
 from rarft.core.stages import Work
 from rarft.models.packing import completion_logps
@@ -116,22 +116,29 @@ def test_colocated(tmp_path: Path, model: str, compared: Any, rank: int) -> None
     check(compared(job, tmp_path / "out", colocated), tmp_path / "out", job.steps or 0)
 
 
-def test_colocated_with_a_pretrained_model(tmp_path: Path, compared: Any) -> None:
-    model = real_models(tmp_path / "smollm2")[0]
-    options = {"micro_batch": 4, "steps": 3, "learning_rate": 1e-5, "eval_every": 0, "eval_problems": None}
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """SmolLM2, and options: problems told in English, each with a worked example."""
+    data = house_rules(tmp_path_factory.mktemp("data") / "house-rules", 8)
+    return real_models(tmp_path_factory.mktemp("smollm2"))[0], {
+        "problems": str(data / "problems.jsonl"), "traces": str(data / "corpus"),
+        "analogies": str(data / "analogies.parquet"), "eval_problems": str(data / "eval"),
+        "reward": "tests.policy.rewards:EvenLength", "micro_batch": 4, "steps": 3, "learning_rate": 1e-5,
+    }  # fmt: skip
+
+
+def test_a_pretrained_model_colocated(tmp_path: Path, pretrained: Any, compared: Any) -> None:
+    model, options = pretrained
     job = config(tmp_path, model, vllm="colocate", trl={"vllm_max_model_length": 512}, **options)
-    found = compared(job, tmp_path / "out", colocated)
-    assert len(found) == 3
-    for engine, policy in found:
-        assert (engine - policy).abs().max() < WITHIN
-    assert (found[-1][1] - found[0][1]).abs().max() > 100 * WITHIN
+    check(compared(job, tmp_path / "out", colocated), tmp_path / "out", 3)
 
 
-def test_with_a_server(tmp_path: Path, model: str, compared: Any) -> None:
+def test_a_pretrained_model_with_a_server(tmp_path: Path, pretrained: Any, compared: Any) -> None:
+    model, options = pretrained
     extension = ["--worker-extension-cls", "rarft.policy.trl.vllm_worker.Reload"]
     with vllm_server(model, tmp_path / "log", "--logprobs-mode", "processed_logprobs", *extension) as url:
-        job = config(tmp_path, model, vllm="server", trl={"vllm_server_base_url": url})
-        check(compared(job, tmp_path / "out", served), tmp_path / "out", job.steps or 0)
+        job = config(tmp_path, model, vllm="server", trl={"vllm_server_base_url": url}, **options)
+        check(compared(job, tmp_path / "out", served), tmp_path / "out", 3)
 
 
 def test_the_importance_correction_can_be_turned_off(tmp_path: Path, model: str) -> None:

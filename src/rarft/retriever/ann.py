@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rarft.core.progress import log, track
-from rarft.retriever.encoder import fast_dtype
+from rarft.models.number_types import fast_bfloat16
 
 CODES = "centroids_of_traces"
 CENTROIDS = "centroids.npy"
@@ -55,7 +55,7 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, step: int = 16384) -> np.
     """Nearest centroid of each vector, int64 `(n,)`."""
     import torch
 
-    dtype = torch.bfloat16 if fast_dtype("cpu") else torch.float32
+    dtype = torch.bfloat16 if fast_bfloat16("cpu") else torch.float32
     columns = torch.from_numpy(centroids).to(dtype).T.contiguous()
     found = [
         (torch.from_numpy(vectors[at : at + step]).to(dtype) @ columns).argmax(1) for at in range(0, len(vectors), step)

@@ -25,6 +25,7 @@ import numpy as np
 
 from rarft.core.artifacts import looks_like_path, read_json
 from rarft.core.errors import InputError
+from rarft.models.number_types import fast_bfloat16
 from rarft.records.problems import Trace
 from rarft.records.same_problem import tokens
 
@@ -121,24 +122,12 @@ def trace_text(trace: Trace, part: Part) -> str:
     return f"{trace.problem}\n{trace.solution}"
 
 
-def fast_dtype(device: str) -> bool:
-    """Whether bfloat16 pays on this device: a GPU that has it, or a CPU with native bfloat16 products."""
-    import torch
-
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported())
-    if device == "cpu":
-        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(bool(getattr(torch.cpu, check, lambda: False)()) for check in checks)
-    return False
-
-
 @contextlib.contextmanager
 def autocast(device: str) -> Iterator[None]:
     """bfloat16 where it pays, float32 elsewhere."""
     import torch
 
-    with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=fast_dtype(device)):
+    with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=fast_bfloat16(device)):
         yield
 
 

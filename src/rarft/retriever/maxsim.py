@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rarft.retriever.encoder import fast_dtype
+from rarft.models.number_types import fast_bfloat16
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Packed:
         lengths = np.array([len(text) for text in texts])
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         flat = torch.from_numpy(np.concatenate(list(texts)))
-        return cls(flat.to(torch.bfloat16 if fast_dtype("cpu") else torch.float32), starts, lengths)
+        return cls(flat.to(torch.bfloat16 if fast_bfloat16("cpu") else torch.float32), starts, lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -24,10 +24,11 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from rarft.core.progress import Progress, log
+from rarft.models.number_types import fast_bfloat16
 from rarft.records.problems import Problem, Trace
 from rarft.records.same_problem import near_duplicate_groups
 from rarft.retriever.config import TrainRetrieverConfig
-from rarft.retriever.encoder import Encoder, fast_dtype
+from rarft.retriever.encoder import Encoder
 from rarft.retriever.labels import Labels
 from rarft.retriever.maxsim import Packed, scores
 
@@ -151,7 +152,7 @@ def make_arguments(
     """Training arguments; learning rate, warm-up and weight decay are the paper's unless the config says else."""
     multi = encoder.settings.type == "multi-vector"
     arguments = MultiVectorEncoderTrainingArguments if multi else SentenceTransformerTrainingArguments
-    fast = fast_dtype(encoder.device)
+    fast = fast_bfloat16(encoder.device)
     found = arguments(
         output_dir=str(folder),
         max_steps=steps,

@@ -131,7 +131,7 @@ class EngineOptions:
     """What a stage asks of its engine."""
 
     dtype: str = "auto"
-    """Number type of the weights: auto (that of the weights), float32, bfloat16 or float16."""
+    """Number type: auto (that of the weights; float32 on a CPU without bfloat16), float32, bfloat16 or float16."""
     batch_size: int = 64
     """Completions sampled at once, in this process."""
     batch_tokens: int = 16384

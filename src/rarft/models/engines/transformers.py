@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
 from rarft.models.generation import generate
 from rarft.models.loading import context_length, load_policy
+from rarft.models.number_types import fast_bfloat16
 from rarft.models.packing import base_model, score
 
 CPU_WORK, GPU_WORK = 6e13, 6e16
@@ -47,7 +48,10 @@ class TransformersEngine:
     @classmethod
     def load(cls, model: str, options: EngineOptions) -> TransformersEngine:
         """Load the model called `model`. Raises InputError as `load_policy`."""
-        return cls(*load_policy(model, dtype=options.dtype), options)
+        policy, tokenizer = load_policy(model, dtype=options.dtype)
+        if options.dtype == "auto" and policy.dtype == torch.bfloat16 and policy.device.type == "cpu":
+            policy = policy if fast_bfloat16("cpu") else policy.float()
+        return cls(policy, tokenizer, options)
 
     def sample(
         self, prompts: Sequence[TokenIds], counts: Sequence[int], seeds: Sequence[int], sampling: Sampling

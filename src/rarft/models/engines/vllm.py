@@ -29,6 +29,7 @@ from rarft.core.processes import ended, start_child
 from rarft.core.progress import log
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
 from rarft.models.loading import context_length, load_tokenizer
+from rarft.models.number_types import fast_bfloat16
 
 SEEDS = 2**20
 """vLLM gives sample s of a prompt the seed + s: seeds of prompts lie that far apart."""
@@ -154,10 +155,13 @@ def engine_arguments(model: str, options: EngineOptions) -> dict[str, Any]:
         config = AutoConfig.from_pretrained(path if path.is_dir() else model)
     except (OSError, ValueError) as error:
         raise InputError(f"{model}: no model configuration found ({str(error).strip().splitlines()[0]})") from None
-    own = str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")
-    dtype = own if options.dtype == "auto" else options.dtype  # vLLM's auto makes bfloat16 of float32
+    gpu = torch.cuda.is_available()
+    own = str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")  # vLLM's auto makes bfloat16 of float32
+    if own == "bfloat16" and not gpu and not fast_bfloat16("cpu"):
+        own = "float32"
+    dtype = own if options.dtype == "auto" else options.dtype
     given = {"load_format": "safetensors", **options.vllm, "model": model, "dtype": dtype}
-    if torch.cuda.is_available():
+    if gpu:
         return given
     # a seeded request whose prompt comes in chunks ends vLLM 0.31's CPU backend ("CPU Generator does not use offset")
     longest = given.get("max_model_len") or context_length(config) or 0
