@@ -30,6 +30,8 @@ from rarft.records.problems import load_problems, load_traces
 GIB = 2**30
 PROCESS = int(0.65 * GIB)
 """What a process holds before it has a model: on a CPU its libraries, on a GPU the context."""
+KERNELS = GIB // 2
+"""What oneDNN compiles for bfloat16 on a CPU with AMX (measured, with the limit that `rarft.cli` sets)."""
 TEXT = 512
 """Tokens of a problem that cannot be read now."""
 HOLES = 1.25
@@ -109,6 +111,8 @@ class Device:
     processes: int = 1
     shards: int = 1
     """Devices over which weights, gradients and states are parted (FSDP)."""
+    amx: bool = False
+    """A CPU that multiplies bfloat16 in tiles."""
 
 
 # The model
@@ -265,7 +269,8 @@ def _states(config: TrainConfig, shape: Shape, device: Device) -> dict[str, int]
     if device.shards > 1:  # what a layer's turn gathers, and the embedding with the head
         layer = (shape.parameters - _embeddings(shape)) // shape.layers
         parts["gathered weights"] = 2 * (_embeddings(shape) + layer) * weight
-    return {**parts, "process": PROCESS}
+    kernels = KERNELS if device.amx and _bytes(config)[1] == 2 else 0
+    return {**parts, "process": PROCESS, "kernels": kernels}
 
 
 def _embeddings(shape: Shape) -> int:
@@ -339,16 +344,18 @@ def device_of(config: TrainConfig) -> Device:
     shards = processes if fsdp else 1
     if config.device_memory:
         return Device(True, int(config.device_memory * GIB), processes, shards)
-    gpu, memory = _here()
-    return Device(gpu, memory if gpu else memory // processes, processes, shards)
+    gpu, memory, amx = _here()
+    return Device(gpu, memory if gpu else memory // processes, processes, shards, amx)
 
 
-def _here() -> tuple[bool, int]:
+def _here() -> tuple[bool, int, bool]:
+    """Whether there is a GPU, its or this machine's memory, and whether the CPU has AMX."""
     import torch
 
     if torch.cuda.is_available():
-        return True, torch.cuda.get_device_properties(0).total_memory
-    return False, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return True, torch.cuda.get_device_properties(0).total_memory, False
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return False, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), amx
 
 
 def _launched(launch: str) -> tuple[int, bool]:
