@@ -70,6 +70,21 @@ def made_labels(values: dict[str, Any], output: Path) -> list[dict[str, Any]]:
     return list(pq.read_table(output / "labels.parquet").to_pylist())
 
 
+def labelling(values: dict[str, Any], output: Path) -> subprocess.Popen[bytes]:
+    """`label` in a process of its own."""
+    code = (
+        "import sys, json; from rarft.relevance.label import LabelConfig, label;"
+        "label(LabelConfig.parse(json.loads(sys.argv[1]), 'test'), sys.argv[2])"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, json.dumps(values), str(output)])
+
+
+def wait_for(driver: subprocess.Popen[bytes], done: Any) -> None:
+    while not done():
+        assert driver.poll() is None
+        time.sleep(0.05)
+
+
 def calls(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
@@ -235,15 +250,8 @@ def test_a_killed_run_leaves_no_process_and_goes_on_without_ray(
     monkeypatch.setenv("RAY_TEST_LOG", str(log))
     monkeypatch.setenv("RAY_TEST_SECONDS", "0.5")
     values = label_values(world, "likelihood")
-    code = (
-        "import sys, json; from rarft.relevance.label import LabelConfig, label;"
-        "label(LabelConfig.parse(json.loads(sys.argv[1]), 'test'), sys.argv[2])"
-    )
-    command = [sys.executable, "-c", code, json.dumps(values | {"ray": "local"}), str(tmp_path / "out")]
-    with subprocess.Popen(command) as driver:
-        while sum(row["what"] == "ended" for row in calls(log)) < 4:
-            assert driver.poll() is None
-            time.sleep(0.05)
+    with labelling(values | {"ray": "local"}, tmp_path / "out") as driver:
+        wait_for(driver, lambda: sum(row["what"] == "ended" for row in calls(log)) >= 4)
         assert rays_processes() - before
         driver.kill()
     deadline = time.monotonic() + 20
@@ -289,13 +297,8 @@ def test_a_node_that_joins_is_used_and_one_that_goes_is_not_missed(
     monkeypatch.setenv("RAY_TEST_LOG", str(log))
     monkeypatch.setenv("RAY_TEST_SECONDS", "3")
     nodes = request.getfixturevalue("nodes")  # what its workers see of the environment is set by now
-    code = (
-        "import sys, json; from rarft.relevance.label import LabelConfig, label;"
-        "label(LabelConfig.parse(json.loads(sys.argv[1]), 'test'), sys.argv[2])"
-    )
     values = label_values(world, "likelihood", ray=nodes.address)
-    command = [sys.executable, "-c", code, json.dumps(values), str(tmp_path / "out")]
-    with subprocess.Popen(command) as driver:
+    with labelling(values, tmp_path / "out") as driver:
         wait_for(driver, lambda: len(calls(log)) > 1)
         joined = nodes.add_node(num_cpus=1)
         wait_for(driver, lambda: sum(row["node"] == joined.node_id for row in calls(log)) > 1)
@@ -303,9 +306,3 @@ def test_a_node_that_joins_is_used_and_one_that_goes_is_not_missed(
         nodes.remove_node(joined, allow_graceful=False)
         assert driver.wait(120) == 0
     assert list(pq.read_table(tmp_path / "out" / "labels.parquet").to_pylist()) == plain
-
-
-def wait_for(driver: subprocess.Popen[bytes], done: Any) -> None:
-    while not done():
-        assert driver.poll() is None
-        time.sleep(0.1)

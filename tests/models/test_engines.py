@@ -210,6 +210,7 @@ def test_bfloat16_is_for_processors_that_have_it(
 ) -> None:
     import torch
 
+    from rarft.models import number_types
     from rarft.models.engines import transformers, vllm
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -218,8 +219,7 @@ def test_bfloat16_is_for_processors_that_have_it(
     policy, tokenizer = load_policy(model, dtype="bfloat16")
     policy.save_pretrained(half)
     tokenizer.save_pretrained(half)
-    for module in (transformers, vllm):
-        monkeypatch.setattr(module, "fast_bfloat16", lambda device: fast)
+    monkeypatch.setattr(number_types, "fast_bfloat16", lambda device: fast)
 
     def computes_in(model: str, asked: str) -> set[str]:
         engine = transformers.TransformersEngine.load(model, EngineOptions(asked))

@@ -292,7 +292,8 @@ def _on_nodes(resource: str) -> list[float]:
 
 def absolute(path: str) -> str:
     """A path as workers find it, whose current folder is another; what is no path here is left as it is."""
-    return os.path.abspath(os.path.expanduser(path)) if os.path.exists(os.path.expanduser(path)) else path
+    here = os.path.expanduser(path)
+    return os.path.abspath(here) if os.path.exists(here) else path
 
 
 def _why(error: Exception) -> str:

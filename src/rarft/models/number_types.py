@@ -8,6 +8,21 @@ def fast_bfloat16(device: str) -> bool:
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported())
     if device == "cpu":
-        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(bool(getattr(torch.cpu, check, lambda: False)()) for check in checks)
+        return has_amx() or _cpu_says("_is_avx512_bf16_supported")
     return False
+
+
+def has_amx() -> bool:
+    """Whether this CPU multiplies bfloat16 in tiles (AMX)."""
+    return _cpu_says("_is_amx_tile_supported")
+
+
+def auto_number_type(own: str, device: str) -> str:
+    """What `auto` computes in: the weights' own number type, or float32 for bfloat16 on a CPU without its products."""
+    return "float32" if own == "bfloat16" and device == "cpu" and not fast_bfloat16(device) else own
+
+
+def _cpu_says(check: str) -> bool:
+    import torch
+
+    return bool(getattr(torch.cpu, check, lambda: False)())

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.core.errors import InputError
+from rarft.models.number_types import has_amx
 from rarft.policy.config import TrainConfig, tokens_at_once
 from rarft.records.problems import load_problems, load_traces
 
@@ -354,8 +355,7 @@ def _here() -> tuple[bool, int, bool]:
 
     if torch.cuda.is_available():
         return True, torch.cuda.get_device_properties(0).total_memory, False
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    return False, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), amx
+    return False, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), has_amx()
 
 
 def _launched(launch: str) -> tuple[int, bool]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 from pydantic import field_validator
 
+from rarft.core.cluster import MOST_CALLS
 from rarft.core.config import Config, NotInResult
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TokenIds = Sequence[int]
-MOST_CALLS = 4096
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -138,6 +138,11 @@ class EngineOptions:
     """Most tokens scored at once, in this process."""
     vllm: dict[str, Any] = field(default_factory=dict)
     """Arguments of vLLM's engine."""
+
+
+def gpus_of(arguments: Mapping[str, Any]) -> int:
+    """How many GPUs one engine of vLLM with these arguments takes."""
+    return int(arguments.get("tensor_parallel_size", 1)) * int(arguments.get("pipeline_parallel_size", 1))
 
 
 class Metered:

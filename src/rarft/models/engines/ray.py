@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rarft.core.cluster import Pool
-from rarft.models.engines.base import Completion, EngineOptions, Metered, Sampling, TokenIds
+from rarft.models.engines.base import Completion, EngineOptions, Metered, Sampling, TokenIds, gpus_of
 from rarft.models.loading import load_tokenizer
 
 
@@ -34,8 +34,7 @@ class RayEngine:
 
     def __init__(self, address: str, make: Callable[[], Metered], model: str, options: EngineOptions) -> None:
         self.tokenizer = load_tokenizer(model)
-        sizes = (int(options.vllm.get(f"{way}_parallel_size", 1)) for way in ("tensor", "pipeline"))
-        self._pool = Pool(address, make, gpus=next(sizes) * next(sizes))
+        self._pool = Pool(address, make, gpus=gpus_of(options.vllm))
         self.context_length: int | None = self._pool.get("context_length")
         self.call_tokens: int = self._pool.get("call_tokens")
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
 from rarft.models.generation import generate
 from rarft.models.loading import context_length, load_policy
-from rarft.models.number_types import fast_bfloat16
+from rarft.models.number_types import auto_number_type
 from rarft.models.packing import base_model, score
 
 CPU_WORK, GPU_WORK = 6e13, 6e16
@@ -49,8 +49,9 @@ class TransformersEngine:
     def load(cls, model: str, options: EngineOptions) -> TransformersEngine:
         """Load the model called `model`. Raises InputError as `load_policy`."""
         policy, tokenizer = load_policy(model, dtype=options.dtype)
-        if options.dtype == "auto" and policy.dtype == torch.bfloat16 and policy.device.type == "cpu":
-            policy = policy if fast_bfloat16("cpu") else policy.float()
+        own = str(policy.dtype).removeprefix("torch.")
+        if options.dtype == "auto" and auto_number_type(own, policy.device.type) != own:
+            policy = policy.float()
         return cls(policy, tokenizer, options)
 
     def sample(

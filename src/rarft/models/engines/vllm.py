@@ -27,9 +27,9 @@ from transformers import AutoConfig, GenerationConfig
 from rarft.core.errors import InputError, StageError
 from rarft.core.processes import ended, start_child
 from rarft.core.progress import log
-from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
+from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds, gpus_of
 from rarft.models.loading import context_length, load_tokenizer
-from rarft.models.number_types import fast_bfloat16
+from rarft.models.number_types import auto_number_type
 
 SEEDS = 2**20
 """vLLM gives sample s of a prompt the seed + s: seeds of prompts lie that far apart."""
@@ -157,9 +157,7 @@ def engine_arguments(model: str, options: EngineOptions) -> dict[str, Any]:
         raise InputError(f"{model}: no model configuration found ({str(error).strip().splitlines()[0]})") from None
     gpu = torch.cuda.is_available()
     own = str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")  # vLLM's auto makes bfloat16 of float32
-    if own == "bfloat16" and not gpu and not fast_bfloat16("cpu"):
-        own = "float32"
-    dtype = own if options.dtype == "auto" else options.dtype
+    dtype = auto_number_type(own, "cuda" if gpu else "cpu") if options.dtype == "auto" else options.dtype
     given = {"load_format": "safetensors", **options.vllm, "model": model, "dtype": dtype}
     if gpu:
         return given
@@ -174,7 +172,7 @@ def _devices(arguments: dict[str, Any]) -> Iterable[dict[str, str]]:
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         devices = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-        each = int(arguments.get("tensor_parallel_size", 1)) * int(arguments.get("pipeline_parallel_size", 1))
+        each = gpus_of(arguments)
         count = int(asked or len(devices) // each)
         if not 0 < count * each <= len(devices):
             raise InputError(
