@@ -76,7 +76,7 @@ class EvaluateConfig(RayConfig, EngineConfig):
     k: Annotated[int | None, NotInWork] = Field(default=None, ge=1)
     """The k of pass@k and maj@k; the number of samples per problem when not given. Another k samples nothing again."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number type; auto is that of the weights, or float32 on a CPU that has no bfloat16."""
+    """Number type; auto is that of the weights. On a CPU without bfloat16 products, bfloat16 is computed in float32."""
     batch_size: Annotated[int, NotInResult] = Field(default=64, ge=1)
     """Completions computed at once in this process; lower it when memory runs out."""
     seed: Seed = 0

@@ -17,9 +17,9 @@ def has_amx() -> bool:
     return _cpu_says("_is_amx_tile_supported")
 
 
-def auto_number_type(own: str, device: str) -> str:
-    """What `auto` computes in: the weights' own number type, or float32 for bfloat16 on a CPU without its products."""
-    return "float32" if own == "bfloat16" and device == "cpu" and not fast_bfloat16(device) else own
+def compute_type(number_type: str, device: str) -> str:
+    """What weights in this number type are computed in: float32 for bfloat16 on a CPU without its products."""
+    return "float32" if number_type == "bfloat16" and device == "cpu" and not fast_bfloat16(device) else number_type
 
 
 def _cpu_says(check: str) -> bool:

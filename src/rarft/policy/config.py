@@ -10,6 +10,7 @@ from pydantic import Field
 from rarft.core.config import Config, Input, NotInResult, Seed, TemperatureAboveZero
 from rarft.core.doors import check_installed
 from rarft.core.errors import InputError
+from rarft.models.number_types import fast_bfloat16
 from rarft.models.prompts import PromptConfig
 from rarft.policy.contexts import check_choice
 
@@ -99,7 +100,7 @@ class TrainConfig(Config):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of weights and optimiser. bfloat16 rounds away updates at small learning rates."""
     bf16: bool = False
-    """Mixed precision: compute in bfloat16, keep weights in `dtype`."""
+    """Mixed precision: compute in bfloat16, keep weights in `dtype`. A CPU without bfloat16 products stays at `dtype`."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: a third more time, a fraction of the memory."""
     micro_batch_tokens: Annotated[int | None, NotInResult] = Field(None, ge=1)
@@ -158,6 +159,11 @@ OURS = {
     **{name: name.replace("_", "-") for name in ("num_generations", "temperature", "beta", "seed", "report_to")},
 }
 """Options of TRL that have a flag of ours: set there, so that the manifest and the dry run say what was trained."""
+
+
+def mixed_precision(config: TrainConfig, gpu: bool) -> bool:
+    """Whether products are computed in bfloat16: `bf16`, but not on a CPU without bfloat16 products."""
+    return config.bf16 and (gpu or fast_bfloat16("cpu"))
 
 
 def tokens_at_once(config: TrainConfig, gpu: bool) -> int:

@@ -25,7 +25,7 @@ from typing import Any
 
 from rarft.core.errors import InputError
 from rarft.models.number_types import has_amx
-from rarft.policy.config import TrainConfig, tokens_at_once
+from rarft.policy.config import TrainConfig, mixed_precision, tokens_at_once
 from rarft.records.problems import load_problems, load_traces
 
 GIB = 2**30
@@ -228,6 +228,7 @@ def plan(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT) 
 
 def moments(config: TrainConfig, shape: Shape, device: Device, prompt: int = TEXT) -> list[Plan]:
     """What each moment of the run holds: the update, and for RL the rollouts."""
+    config = config.model_copy(update={"bf16": mixed_precision(config, device.gpu)})
     load = load_of(config, shape, device, prompt)
     states = _states(config, shape, device)
     vllm, asleep = _vllm(config, shape, device)

@@ -75,7 +75,7 @@ class PreflightConfig(EngineConfig):
     temperature: TemperatureAboveZero = 1.0
     """Sampling temperature."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number type; auto is that of the weights, or float32 on a CPU that has no bfloat16."""
+    """Number type; auto is that of the weights. On a CPU without bfloat16 products, bfloat16 is computed in float32."""
     batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Samples decoded at a time."""
     seed: Seed = 0

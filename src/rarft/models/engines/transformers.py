@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds
 from rarft.models.generation import generate
 from rarft.models.loading import context_length, load_policy
-from rarft.models.number_types import auto_number_type
+from rarft.models.number_types import compute_type
 from rarft.models.packing import base_model, score
 
 CPU_WORK, GPU_WORK = 6e13, 6e16
@@ -49,8 +49,8 @@ class TransformersEngine:
     def load(cls, model: str, options: EngineOptions) -> TransformersEngine:
         """Load the model called `model`. Raises InputError as `load_policy`."""
         policy, tokenizer = load_policy(model, dtype=options.dtype)
-        own = str(policy.dtype).removeprefix("torch.")
-        if options.dtype == "auto" and auto_number_type(own, policy.device.type) != own:
+        number_type = str(policy.dtype).removeprefix("torch.")
+        if compute_type(number_type, policy.device.type) != number_type:
             policy = policy.float()
         return cls(policy, tokenizer, options)
 

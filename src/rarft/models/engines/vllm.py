@@ -29,7 +29,7 @@ from rarft.core.processes import ended, start_child
 from rarft.core.progress import log
 from rarft.models.engines.base import Completion, EngineOptions, Sampling, TokenIds, gpus_of
 from rarft.models.loading import context_length, load_tokenizer
-from rarft.models.number_types import auto_number_type
+from rarft.models.number_types import compute_type
 
 SEEDS = 2**20
 """vLLM gives sample s of a prompt the seed + s: seeds of prompts lie that far apart."""
@@ -157,7 +157,7 @@ def engine_arguments(model: str, options: EngineOptions) -> dict[str, Any]:
         raise InputError(f"{model}: no model configuration found ({str(error).strip().splitlines()[0]})") from None
     gpu = torch.cuda.is_available()
     own = str(getattr(config, "dtype", None) or "auto").removeprefix("torch.")  # vLLM's auto makes bfloat16 of float32
-    dtype = auto_number_type(own, "cuda" if gpu else "cpu") if options.dtype == "auto" else options.dtype
+    dtype = compute_type(own if options.dtype == "auto" else options.dtype, "cuda" if gpu else "cpu")
     given = {"load_format": "safetensors", **options.vllm, "model": model, "dtype": dtype}
     if gpu:
         return given

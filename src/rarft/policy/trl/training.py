@@ -17,7 +17,7 @@ from accelerate.utils import is_peft_model
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work
-from rarft.policy.config import TrainConfig, tokens_at_once
+from rarft.policy.config import TrainConfig, mixed_precision, tokens_at_once
 from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
 from rarft.policy.trl.monitor import Monitor, cut_log, rollouts_file
@@ -76,7 +76,7 @@ def arguments(job: Job, checkpoints: Path) -> dict[str, Any]:
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": config.warmup_steps,
-        "bf16": config.bf16,
+        "bf16": mixed_precision(config, torch.cuda.is_available()),
         "gradient_checkpointing": config.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),

@@ -44,7 +44,7 @@ class LikelihoodConfig(Config):
     threshold: float = 2.0
     """Score above which a pair is relevant, in standard deviations of the problem's candidates (docs/label.md)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number type; auto is that of the weights, or float32 on a CPU that has no bfloat16."""
+    """Number type; auto is that of the weights. On a CPU without bfloat16 products, bfloat16 is computed in float32."""
     batch_tokens: Annotated[int, NotInResult] = Field(16384, ge=1)
     """Most tokens that one batch computes, padding included."""
 
