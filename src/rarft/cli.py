@@ -29,6 +29,7 @@ from rarft.flags import Parser, add_fields, add_free_flags
 from rarft.recipe import Recipe, read_recipe, run_recipe
 from rarft.records.rows import count_rows
 from rarft.rewards.file import verify_file
+from rarft.rewards.sandbox import reward_here
 from rarft.serve.command import serve
 from rarft.serve.config import ServeConfig
 from rarft.serve.push import push
@@ -152,8 +153,10 @@ def verify_command(arguments: list[str]) -> int:
     parser.add_argument("--output", metavar="FILE", help="where to write the rows (default: standard output)")
     parser.add_argument("--reward", default="math", help="which verifier (default: math)")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds of work per answer (default: 5)")
+    parser.add_argument("--allow-unsandboxed", action="store_true", help="run programs as this user if need be")
     options = argparse.Namespace(**parser.parse(arguments))
-    verify_file(options.file, options.output, reward=options.reward, timeout=options.timeout)
+    reward = reward_here(options.reward, options.allow_unsandboxed)
+    verify_file(options.file, options.output, reward=reward, timeout=options.timeout)
     return 0
 
 

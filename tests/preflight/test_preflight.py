@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rarft.cli import main
 from rarft.core.artifacts import read_manifest
+from rarft.models.loading import load_policy
+from rarft.models.prompts import PromptConfig, render_prompt
 from rarft.preflight import preflight as stage
 from rarft.preflight.verdict import conclude
 from tests.policy.tiny import save_policy
 from tests.relevance.test_measured import values
 
-FACTS = {"context_length": 2048, "max_new_tokens": 48}
+FACTS = {"context_length": 2048, "max_new_tokens": 48, "scored_pairs": 640, "scoring_seconds": 20.0}
 
 
 def command(folder: Path, *more: str) -> list[str]:
@@ -63,6 +66,41 @@ def test_a_killed_run_goes_on_and_finds_the_same(tmp_path: Path, monkeypatch: py
     assert without_times(again) == without_times(whole)
 
 
+def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a plain forward pass for each pair."""
+    rank, ranked = stage._Policy.rank, []
+    row, scored = stage._Scorer.row, {}
+
+    def keep_row(self: Any, own: Any, *rest: Any) -> dict[str, Any]:
+        scored[own[0].problem.id] = row(self, own, *rest)
+        return scored[own[0].problem.id]
+
+    def keep_rank(*given: Any) -> Any:
+        ranked.extend(rank(*given))
+        return ranked
+
+    monkeypatch.setattr(stage._Scorer, "row", keep_row)
+    monkeypatch.setattr(stage._Policy, "rank", keep_rank)
+    assert main(command(tmp_path)) == 0
+    model, tokenizer = load_policy(str(tmp_path / "model"))
+    config = stage.PreflightConfig(
+        problems=str(tmp_path / "problems.jsonl"), traces=str(tmp_path / "traces.jsonl"), candidates=4, n_problems=4,
+        model=str(tmp_path / "model"), shortlist=2,
+    )  # fmt: skip
+    problems, traces = stage.sample_of(config)
+    pools = stage.candidates(problems, traces, config)
+    for problem, pool, tried in zip(problems, pools, ranked, strict=True):
+        text = tokenizer(str(problem.extra["solution"]), add_special_tokens=False)["input_ids"]
+        expected = []
+        for trace in pool:
+            ids = render_prompt(tokenizer, problem.question, [trace], PromptConfig(template="plain", instruction=""))
+            logps = model(torch.tensor([ids + text])).logits[0, len(ids) - 1 : -1].log_softmax(-1)
+            expected.append(float(logps.gather(1, torch.tensor(text)[:, None]).mean()))
+        assert scored[problem.id]["means"] == pytest.approx(expected, abs=1e-4)
+        order = sorted(range(len(pool)), key=lambda i: -expected[i])
+        assert [trace.id for trace in tried.traces] == [pool[i].id for i in order[:2]]
+
+
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
     return result | {"reasons": [line for line in result["reasons"] if " s of " not in line and " s per " not in line]}
 
@@ -89,8 +127,8 @@ def rows(seed: int, chances: dict[str, float], n: int = 40) -> list[dict[str, An
         reasons = {name: ["correct" if value else "wrong" for value in of] for name, of in rewards.items()}
         found.append(
             {"template": "t", "problem": f"p{i}", "rewards": rewards, "groups": drawn, "reasons": reasons,
-             "lengths": [20] * 40, "truncated": 0, "longest_prompt": 300, "by_likelihood": True, "scored_pairs": 64,
-             "scoring_seconds": 2.0, "seconds": 6.0, "rollouts": 56}
+             "lengths": [20] * 40, "truncated": 0, "longest_prompt": 300, "by_likelihood": True,
+             "seconds": 4.0, "rollouts": 56}
         )  # fmt: skip
     return found
 

@@ -15,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from rarft.cli import main
 from rarft.core.errors import InputError
+from rarft.evaluation.evaluate import EvaluateConfig
+from rarft.export.export import ExportConfig
+from rarft.policy.config import TrainConfig
+from rarft.preflight.preflight import PreflightConfig
+from rarft.relevance.labelers.pass_rate import PassRateConfig
 from rarft.rewards import check_gold, check_golds, get_reward, verify
 from rarft.rewards.code import last_program
 from rarft.rewards.pool import shared_pool
@@ -239,7 +245,7 @@ def test_a_problem_without_good_tests_is_refused_in_one_line(extra, fault):
 def test_without_bubblewrap_the_reward_is_refused_and_says_how_to_get_it(monkeypatch, tmp_path):
     get_reward.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=r"apt install bubblewrap.*code-unsandboxed") as caught:
+    with pytest.raises(InputError, match=r"apt install bubblewrap.*--allow-unsandboxed") as caught:
         verify([""], ["x"], name="code", extras=[{"tests": "assert f(1)"}])
     assert "\n" not in str(caught.value)
     bwrap = tmp_path / "bwrap"
@@ -248,6 +254,32 @@ def test_without_bubblewrap_the_reward_is_refused_and_says_how_to_get_it(monkeyp
     with pytest.raises(InputError, match=r"cannot make a sandbox here .bwrap: No permissions.*seccomp=unconfined"):
         get_reward("code")
     assert get_reward("code-unsandboxed").sandboxed is False
+    get_reward.cache_clear()
+
+
+@pytest.mark.parametrize("config", [TrainConfig, EvaluateConfig, PreflightConfig, ExportConfig, PassRateConfig])
+def test_unsandboxed_is_what_is_allowed_where_there_is_no_sandbox(config, monkeypatch, tmp_path):
+    def reward(**options):
+        given = {"problems": "p", "traces": "t", "model": "m", "to": "trl", "reward": "code", **options}
+        return config(**{name: given[name] for name in config.model_fields if name in given}).reward
+
+    if refusal() is None:
+        assert reward(allow_unsandboxed=True) == "code"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert reward() == "code"
+    assert reward(allow_unsandboxed=True) == "code-unsandboxed"
+    assert reward(allow_unsandboxed=True, reward="math") == "math"
+
+
+def test_verify_allows_it_too(monkeypatch, tmp_path, capsys):
+    get_reward.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"gold": "-", "answer": "def f(x): return x", "tests": "assert f(1) == 1"}) + "\n")
+    assert main(["verify", str(rows), "--reward", "code"]) == 2
+    assert "--allow-unsandboxed" in capsys.readouterr().err
+    assert main(["verify", str(rows), "--reward", "code", "--allow-unsandboxed"]) == 0
+    assert json.loads(capsys.readouterr().out)["reward"] == 1
     get_reward.cache_clear()
 
 

@@ -5,7 +5,7 @@ import difflib
 import shlex
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rarft.core.config import Config, Input, NotInResult, Seed, TemperatureAboveZero
 from rarft.core.doors import check_installed
@@ -13,6 +13,7 @@ from rarft.core.errors import InputError
 from rarft.models.number_types import fast_bfloat16
 from rarft.models.prompts import PromptConfig
 from rarft.policy.contexts import check_choice
+from rarft.rewards.sandbox import unsandboxed_if_allowed
 
 
 class LoraOptions(Config):
@@ -36,7 +37,9 @@ class TrainConfig(Config):
     algorithm: Literal["grpo", "dapo", "rloo", "sft"] = "grpo"
     """grpo, dapo and rloo learn from verified samples; sft from solutions."""
     reward: str = "math"
-    """Verifier of the answers: math, reasoning-gym, or module:Class."""
+    """Verifier of the answers: math, reasoning-gym, code, or module:Class."""
+    allow_unsandboxed: Annotated[bool, NotInResult] = False
+    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
 
     # What stands in the prompt
 
@@ -100,7 +103,7 @@ class TrainConfig(Config):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of weights and optimiser. bfloat16 rounds away updates at small learning rates."""
     bf16: bool = False
-    """Mixed precision: compute in bfloat16, keep weights in `dtype`. A CPU without bfloat16 products stays at `dtype`."""
+    """Mixed precision: compute in bfloat16, keep weights in `dtype`. Not on a CPU without bfloat16 products."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: a third more time, a fraction of the memory."""
     micro_batch_tokens: Annotated[int | None, NotInResult] = Field(None, ge=1)
@@ -139,6 +142,8 @@ class TrainConfig(Config):
     """Experiment tracker; log.jsonl is written in any case."""
 
     old_names: ClassVar[dict[str, str]] = {"max_completion_length": "max_new_tokens"}
+
+    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
 
 OURS = {

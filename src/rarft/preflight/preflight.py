@@ -5,21 +5,22 @@
 Accuracy bare; with a random example; with what BM25 and an untuned encoder think alike; and with the best of
 `candidates` random examples: the `shortlist` that make the gold solution likeliest (random ones where no gold solution
 is known) are sampled, the best is chosen on half of the samples and scored on the other half, so that luck does not
-count. The same for each prompt template. What follows from the numbers is in `verdict.py`. Each problem is on disk
-before the next, so a killed run goes on. Left out: training; what RL makes of an example that does not help yet.
+count. The same examples in each prompt template. The candidates are the same traces for all problems, so that what is
+computed of a trace serves them all. What follows from the numbers is in `verdict.py`. Each problem is on disk before
+the next, so a killed run goes on. Left out: training; what RL makes of an example that does not help yet.
 """
 
 import random
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rarft.core.append_log import AppendLog
 from rarft.core.artifacts import write_json
@@ -35,7 +36,11 @@ from rarft.preflight.verdict import conclude
 from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.records.same_problem import gold_solutions, may_stand_before
+from rarft.relevance.candidates import Pair
+from rarft.relevance.labelers.likelihood import Row, mean_logps
+from rarft.relevance.resume import by_problem
 from rarft.rewards.problems import check_problems, verify_problems
+from rarft.rewards.sandbox import unsandboxed_if_allowed
 
 ARMS = ("none", "random", "bm25", "untuned", "best")
 Arm = tuple[str, list[Trace]]
@@ -56,6 +61,8 @@ class PreflightConfig(EngineConfig):
     problems serves as well."""
     reward: str = "math"
     """Verifier of the samples."""
+    allow_unsandboxed: Annotated[bool, NotInResult] = False
+    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
     templates: list[Literal["chat", "plain"]] = ["chat", "plain"]
     """Prompt templates to compare; chat is left out where the tokenizer has none."""
     instruction: str | None = None
@@ -81,6 +88,8 @@ class PreflightConfig(EngineConfig):
     seed: Seed = 0
     """Seed of every random choice."""
 
+    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
+
 
 def estimate(config: PreflightConfig, known: Known) -> Estimate:
     """Pairs that are scored, and rollouts with their tokens at most."""
@@ -90,14 +99,16 @@ def estimate(config: PreflightConfig, known: Known) -> Estimate:
     rollouts = times(asked, config.samples, len(ARMS) - 1 + config.shortlist)
     return Estimate(
         {
-            "pairs": times(asked, config.candidates),
+            "pairs": times(problems, config.candidates),
             "rollouts": rollouts,
             "tokens": times(rollouts, config.max_new_tokens),
         }
     )
 
 
-@stage("preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate)
+@stage(
+    "preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate, version=2
+)
 def run_preflight(config: PreflightConfig, work: Work) -> None:
     """Measure on a sample what examples do for a policy, and say what follows.
 
@@ -110,23 +121,29 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
     check_problems(problems, config.problems, config.reward)
     solutions = gold_solutions(problems, load_traces(config.gold_solutions) if config.gold_solutions else ())
     log(f"preflight: {len(problems)} problems, {len(traces)} traces, {config.samples} samples of each arm")
-    ranked = _look_alikes(problems, traces, config)
+    alikes = _look_alikes(problems, traces, config)
     with closing(AppendLog(work.scratch / "problems.jsonl")) as kept:
         done = {(row["template"], row["problem"]): row for row in kept.rows()}
         with closing(_Policy(config)) as policy:
+            pools = candidates(problems, traces, config)
+            ranked = policy.rank(problems, pools, solutions, work)
             plan = [(t, i) for t in policy.templates for i in range(len(problems))]
             with Progress("sampling", len(plan), sum((t, problems[i].id) in done for t, i in plan)) as progress:
                 for template, i in plan:
                     problem = problems[i]
                     if (template, problem.id) in done:
                         continue
-                    alike = {name: trace for name, best in ranked.items() if (trace := best[i]) is not None}
-                    row = policy.measure(template, problem, traces, alike, solutions.get(problem.id))
+                    alike = {name: trace for name, best in alikes.items() if (trace := best[i]) is not None}
+                    row = policy.measure(template, problem, pools[i][0], alike, ranked[i])
                     done[template, problem.id] = row
                     kept.append(row)
                     progress.advance()
             found = {str(t): [done[t, problem.id] for problem in problems] for t in policy.templates}
-            facts = {"context_length": policy.engine.context_length, "max_new_tokens": config.max_new_tokens}
+            facts: dict[str, Any] = {
+                "context_length": policy.engine.context_length,
+                "max_new_tokens": config.max_new_tokens,
+            }
+    facts |= {"scored_pairs": sum(one.pairs for one in ranked), "scoring_seconds": sum(one.seconds for one in ranked)}
     for row in done.values():
         work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"], calls=1)
     result, page = conclude(found, facts, config.seed)
@@ -143,6 +160,23 @@ def sample_of(config: PreflightConfig) -> tuple[list[Problem], list[Trace]]:
     chosen = sorted(rng.sample(range(len(problems)), min(config.n_problems, len(problems))))
     drawn = sorted(rng.sample(range(len(traces)), min(config.n_traces, len(traces))))
     return [problems[i] for i in chosen], [traces[i] for i in drawn]
+
+
+def candidates(problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig) -> list[list[Trace]]:
+    """Each problem's random candidates, in an order of its own: the same traces, but those of the very problem.
+
+    Raises:
+        InputError: a problem for which there is no trace.
+    """
+    shuffled = random.Random(config.seed).sample(traces, len(traces))
+    pools = []
+    for problem in problems:
+        pool = list(islice((t for t in shuffled if may_stand_before(t, problem)), config.candidates))
+        if not pool:
+            raise InputError(f"problem {problem.id}: every trace is of the same problem; give more traces")
+        random.Random(f"{config.seed} {problem.id}").shuffle(pool)
+        pools.append(pool)
+    return pools
 
 
 def _look_alikes(
@@ -167,6 +201,16 @@ def _look_alikes(
 def _first(problem: Problem, traces: Sequence[Trace], scores: np.ndarray) -> Trace | None:
     ranked = (traces[int(i)] for i in np.argsort(-scores, kind="stable"))
     return next((trace for trace in ranked if may_stand_before(trace, problem)), None)
+
+
+@dataclass
+class Ranked:
+    """A problem's candidates that are tried, the most promising first, and what it took to find them."""
+
+    traces: list[Trace]
+    pairs: int = 0
+    """Candidates under which the gold solution was scored; 0 where there is none."""
+    seconds: float = 0.0
 
 
 @dataclass
@@ -197,17 +241,36 @@ class _Policy:
         """Close the engine."""
         self.engine.close()
 
+    def rank(
+        self, problems: Sequence[Problem], pools: Sequence[list[Trace]], solutions: Mapping[str, str], work: Work
+    ) -> list[Ranked]:
+        """What is tried of each problem's candidates: those that make its gold solution likeliest, else the first."""
+        pairs = [Pair(p, trace) for p, pool in zip(problems, pools, strict=True) if p.id in solutions for trace in pool]
+        file = work.scratch / "scores.jsonl"
+        rows = {}
+        for own, row in by_problem(pairs, lambda: _Scorer(self, solutions), file, "scoring", len(pairs), work):
+            rows[own[0].problem.id] = row
+        for row in rows.values():
+            work.ledger.add(tokens_in=row["tokens"])
+        found = []
+        for problem, pool in zip(problems, pools, strict=True):
+            row = rows.get(problem.id, {"means": [0.0] * len(pool), "traces": [], "seconds": 0.0})
+            order = np.argsort(-np.array(row["means"]), kind="stable")[: self.config.shortlist]
+            found.append(Ranked([pool[i] for i in order], len(row["traces"]), row["seconds"]))
+        return found
+
     def measure(
-        self, template: str, problem: Problem, traces: Sequence[Trace], alike: dict[str, Trace], solution: str | None
+        self, template: str, problem: Problem, random_trace: Trace, alike: dict[str, Trace], ranked: Ranked
     ) -> dict[str, Any]:
         """A problem's row: each arm's rewards, and what it took."""
         config = self.config
         began, before = time.monotonic(), (self.engine.tokens_in, self.engine.tokens_out)
-        pool = list(self._drawn(problem, traces))
-        scored = time.monotonic()
-        shortlist = self._shortlist(template, problem, pool, solution)
-        scored = time.monotonic() - scored
-        arms: list[Arm] = [("none", []), ("random", pool[:1]), *((name, [trace]) for name, trace in alike.items())]
+        shortlist = ranked.traces
+        arms: list[Arm] = [
+            ("none", []),
+            ("random", [random_trace]),
+            *((name, [trace]) for name, trace in alike.items()),
+        ]
         arms += [(f"best-{n}", [trace]) for n, trace in enumerate(shortlist)]
         sampled = dict(zip([name for name, _ in arms], self._sample(template, problem, arms), strict=True))
         half = config.samples // 2
@@ -226,19 +289,12 @@ class _Policy:
             "lengths": [length for one in every for length in one.lengths],
             "truncated": sum(one.truncated for one in every),
             "longest_prompt": max(one.prompt for one in every),
-            "by_likelihood": solution is not None,
-            "scored_pairs": len(pool) if solution is not None else 0,
-            "scoring_seconds": round(scored, 3),
+            "by_likelihood": ranked.pairs > 0,
             "seconds": round(time.monotonic() - began, 3),
             "rollouts": config.samples * len(arms),
             "tokens_in": self.engine.tokens_in - before[0],
             "tokens_out": self.engine.tokens_out - before[1],
         }
-
-    def _drawn(self, problem: Problem, traces: Sequence[Trace]) -> Iterator[Trace]:
-        """The problem's random candidates."""
-        shuffled = random.Random(f"{self.config.seed} {problem.id}").sample(traces, len(traces))
-        return islice((t for t in shuffled if may_stand_before(t, problem)), self.config.candidates)
 
     def _prompt(self, template: str) -> PromptConfig:
         told = self.config.instruction
@@ -246,25 +302,13 @@ class _Policy:
             told = PromptConfig().instruction if template == "chat" else ""
         return PromptConfig.model_validate({"template": template, "instruction": told})
 
-    def _ids(self, template: str, problem: Problem, traces: Sequence[Trace]) -> list[int]:
+    def ids(self, template: str, problem: Problem, traces: Sequence[Trace]) -> list[int]:
         return render_prompt(self.engine.tokenizer, problem.question, traces, self._prompt(template))
-
-    def _shortlist(self, template: str, problem: Problem, pool: list[Trace], solution: str | None) -> list[Trace]:
-        """The candidates to sample: those that make the gold solution likeliest, or the first."""
-        if not pool:
-            raise InputError(f"problem {problem.id}: every trace is of the same problem; give more traces")
-        if solution is None:
-            return pool[: self.config.shortlist]
-        text = list(self.engine.tokenizer(solution, add_special_tokens=False)["input_ids"])
-        prompts = [self._ids(template, problem, [trace]) for trace in pool]
-        means = [float(rows[0].mean()) for rows in self.engine.score(prompts, [[text]] * len(prompts))]
-        order = sorted(range(len(pool)), key=lambda i: -means[i])
-        return [pool[i] for i in order[: self.config.shortlist]]
 
     def _sample(self, template: str, problem: Problem, arms: Sequence[Arm]) -> list[Sampled]:
         """Every arm's samples, verified. A prompt that does not fit the model is counted, and not sampled."""
         config = self.config
-        prompts = [self._ids(template, problem, traces) for _, traces in arms]
+        prompts = [self.ids(template, problem, traces) for _, traces in arms]
         limit = self.engine.context_length
         fits = [n for n, ids in enumerate(prompts) if limit is None or len(ids) + config.max_new_tokens <= limit]
         seeds = [zlib.crc32(f"{config.seed} {template} {problem.id} {arms[n][0]}".encode()) for n in fits]
@@ -283,3 +327,35 @@ class _Policy:
                 len(prompts[n]),
             )
         return found
+
+
+class _Scorer:
+    """Scores gold solutions under candidates; a worker of `by_problem`."""
+
+    def __init__(self, policy: _Policy, solutions: Mapping[str, str]) -> None:
+        self.policy, self.engine, self.solutions = policy, policy.engine, solutions
+        self.template = "plain" if "plain" in policy.templates else policy.templates[0]
+
+    def close(self) -> None:
+        """The engine goes on to sample."""
+
+    def prepare(self, own: list[Pair]) -> tuple[list[Row], int]:
+        """As `Worker.prepare`."""
+        solution = self.solutions[own[0].problem.id]
+        text = list(self.engine.tokenizer(solution, add_special_tokens=False)["input_ids"])
+        rows = [Row(pair.trace.id, self.policy.ids(self.template, pair.problem, [pair.trace]), [text]) for pair in own]
+        return rows, sum(len(row.prompt) + len(text) for row in rows)
+
+    def compute(self, prepared: Sequence[list[Row]]) -> list[tuple[list[float], float]]:
+        """For each problem the mean log-prob per token with each trace, and its share of the seconds."""
+        began = time.monotonic()
+        means = iter([mean for (mean,) in mean_logps(self.engine, [row for rows in prepared for row in rows])])
+        seconds = time.monotonic() - began
+        pairs = sum(map(len, prepared))
+        return [([next(means) for _ in rows], seconds * len(rows) / pairs) for rows in prepared]
+
+    def row(self, own: list[Pair], prepared: list[Row], computed: tuple[list[float], float]) -> dict[str, Any]:
+        """As `Worker.row`."""
+        means, seconds = computed
+        tokens = sum(len(row.prompt) + len(row.texts[0]) for row in prepared)
+        return {"means": [round(mean, 6) for mean in means], "tokens": tokens, "seconds": round(seconds, 3)}

@@ -29,7 +29,7 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
 
     Args:
         found: for each template the rows of its problems, as `_Policy.measure` makes them.
-        facts: `context_length`, `max_new_tokens`.
+        facts: `context_length`, `max_new_tokens`, `scored_pairs`, `scoring_seconds`.
 
     Returns:
         preflight.json's content (`verdict`, `reasons`, `templates`), and preflight.md's text.
@@ -37,7 +37,7 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
     tables = {template: table_of(rows, seed) for template, rows in found.items()}
     best = max(tables, key=lambda t: (tables[t]["arms"]["best"]["value"], tables[t]["arms"]["none"]["value"]))
     verdict, reasons = _verdict(tables, best)
-    reasons += _lengths(found[best], facts) + _costs(found[best])
+    reasons += _lengths(found[best], facts) + _costs(found[best], facts)
     result = {"verdict": verdict, "template": best, "reasons": reasons, "templates": tables}
     return result, _page(result)
 
@@ -141,10 +141,9 @@ def _lengths(rows: Sequence[Row], facts: dict[str, Any]) -> list[str]:
     return [line + ("; raise --max-new-tokens" if cut > LEARNABLE else "")]
 
 
-def _costs(rows: Sequence[Row]) -> list[str]:
-    pairs, scoring = sum(row["scored_pairs"] for row in rows), sum(row["scoring_seconds"] for row in rows)
-    rollouts = sum(row["rollouts"] for row in rows)
-    sampling = sum(row["seconds"] for row in rows) - scoring
+def _costs(rows: Sequence[Row], facts: dict[str, Any]) -> list[str]:
+    pairs, scoring = facts["scored_pairs"], facts["scoring_seconds"]
+    rollouts, sampling = sum(row["rollouts"] for row in rows), sum(row["seconds"] for row in rows)
     found = [
         f"on this machine 1,000 rollouts take {1000 * sampling / max(1, rollouts):.0f} s; a training step of 16 x 16 "
         f"about {256 * sampling / max(1, rollouts):.0f} s of sampling, and about as much again for its update"

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from rarft.rewards.sandboxed import MACHINES
 
@@ -33,13 +33,36 @@ PATIENCE = 10.0
 """Seconds that a sandbox may take to start, or to clear up."""
 HOW_TO = (
     "install bubblewrap (apt install bubblewrap; in a container, also start it with "
-    "--security-opt seccomp=unconfined --security-opt apparmor=unconfined), or take --reward code-unsandboxed "
+    "--security-opt seccomp=unconfined --security-opt apparmor=unconfined), or add --allow-unsandboxed "
     "and run whatever the policy writes as yourself"
 )
 
 
 class OutOfTime(Exception):
     """A program and its tests took longer than they may."""
+
+
+class HasReward(Protocol):
+    """A stage's config that names a reward."""
+
+    reward: str
+    allow_unsandboxed: bool
+
+
+C = TypeVar("C", bound=HasReward)
+
+
+def unsandboxed_if_allowed(config: C) -> C:
+    """Make reward `code` be `code-unsandboxed` where it is allowed and there is no sandbox; a config's validator."""
+    name = reward_here(config.reward, config.allow_unsandboxed)
+    if name != config.reward:
+        object.__setattr__(config, "reward", name)  # configs are frozen once they are made
+    return config
+
+
+def reward_here(name: str, allow_unsandboxed: bool) -> str:
+    """The reward to use: `code-unsandboxed` for `code` where that is allowed and there is no sandbox."""
+    return "code-unsandboxed" if name == "code" and allow_unsandboxed and refusal() is not None else name
 
 
 def sandbox_command(command: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rarft.core.config import Config, NotInResult, Temperature
 from rarft.core.estimate import Count, times
@@ -25,6 +25,7 @@ from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
 from rarft.rewards.problems import check_problems, verify_problems
+from rarft.rewards.sandbox import unsandboxed_if_allowed
 from rarft.stats import newcombe
 
 
@@ -41,8 +42,12 @@ class PassRateConfig(Config):
     """Probability, from 0.5 to 1, that the trace helps more than the others, from which a pair is relevant."""
     reward: str = "math"
     """Verifier of the samples."""
+    allow_unsandboxed: Annotated[bool, NotInResult] = False
+    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
     batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Samples decoded at a time."""
+
+    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
 
 class PassRate(Labeler):
