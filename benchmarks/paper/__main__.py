@@ -1,14 +1,16 @@
-"""Run every arm of the paper for several seeds through `rarft run`, then write tables, figures and verdicts.
+"""Run the paper's comparisons for several seeds through `rarft run`, then write tables, figures and verdicts.
 
-    python -m benchmarks.paper --scale cpu                      # about an hour on 2 cores, 3 seeds
-    python -m benchmarks.paper --scale gpu --minutes 8          # again and again until it says that it is done
+    python -m benchmarks.paper --scale cpu                      # every arm, toy policy: an hour on 2 cores, 3 seeds
+    python -m benchmarks.paper --scale gpu --minutes 8 --inputs.model MODEL     # again and again until it is done
     python -m benchmarks.paper --scale gpu --gsm8k data/gsm8k   # with GSM8K, by recipes/gsm8k.yaml, after each seed
     python -m benchmarks.paper --scale cpu --tables-only        # tables from what is there
+
+At GPU scale it is recipes/house-rules.yaml with a pretrained model; `--until swapped-ra-rft` runs the headline pair.
 
 Writes OUTPUT/seed-N (a run folder each), OUTPUT/results.json, results.md and figures as SVG. Killed or out of time, it
 goes on where it stopped when started again: stages resume by themselves. Exit code 75 means "out of time, start again".
 Flags it does not know go to `rarft run`, such as `--ra-grpo.steps 3`. Left out: anything but orchestration; what is run
-stands in cpu.yaml and gpu.yaml, what is claimed in claims.py.
+stands in cpu.yaml and in the recipes, what is claimed in claims.py.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 from benchmarks.paper.tables import write_results
 
 HERE = Path(__file__).parent
+RECIPES = HERE.parents[1] / "recipes"
 OUT_OF_TIME = 75
 
 
@@ -41,10 +44,10 @@ def main() -> int:
     options, more = parser.parse_known_args()
     output = options.output or Path(f"runs/paper-{options.scale}")
     complete = True
-    recipes = {"": HERE / f"{options.scale}.yaml"}
+    recipes = {"": HERE / "cpu.yaml" if options.scale == "cpu" else RECIPES / "house-rules.yaml"}
     flags = {"": more + (["--until", options.until] if options.until else [])}
     if options.gsm8k:
-        recipes["gsm8k-"] = HERE.parents[1] / "recipes" / "gsm8k.yaml"
+        recipes["gsm8k-"] = RECIPES / "gsm8k.yaml"
         files = {"problems": "train_problems", "traces": "train_traces", "test": "test_problems"}
         flags["gsm8k-"] = [flag for name, file in files.items()
                            for flag in (f"--inputs.{name}", str(options.gsm8k / f"{file}.jsonl"))]  # fmt: skip

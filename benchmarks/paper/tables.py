@@ -35,28 +35,33 @@ def write_results(folders: Sequence[Path], output: Path, *, scale: str, gsm8k: S
         gsm8k: runs of recipes/gsm8k.yaml, one per seed, for a table of their own.
     """
     runs = load_runs(folders)
-    arms: Arms = [{system.name: system for system in systems_of(run)} for run in runs]
-    results: dict[str, Any] = {
-        "scale": scale,
-        "seeds": [run.recipe.get("seed") for run in runs],
-        "tables": score_tables(arms),
-        "gsm8k": arm_table([{system.name: system for system in systems_of(run)} for run in load_runs(gsm8k)])
-        if gsm8k
-        else [],
-        "retrievers": retriever_table(runs),
-        "claims": judge_claims(arms) + judge_retrievers(runs),
-        "figure 3": curves(runs),
-        "figure 4": context_figures(runs),
-        "diversity": {name: diversity_of(runs, name) for name in ("random", "untuned", "trained")},
-        "cost": cost(runs),
-    }
+    arms = arms_of(runs)
+    results: dict[str, Any] = {"scale": scale, "seeds": [run.recipe.get("seed") for run in runs], "cost": cost(runs)}
+    if scale == "cpu":
+        results |= {
+            "tables": score_tables(arms),
+            "retrievers": retriever_table(runs),
+            "claims": judge_claims(arms) + judge_retrievers(runs),
+            "figure 3": curves(runs),
+            "figure 4": context_figures(runs),
+            "diversity": {name: diversity_of(runs, name) for name in ("random", "untuned", "trained")},
+        }
+    else:
+        results["house rules"] = arm_tables(arms)
+    results["gsm8k"] = arm_tables(arms_of(load_runs(gsm8k)) if gsm8k else [])
     results = json.loads(json.dumps(results, default=float))
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    draw(results, runs, output)
+    if scale == "cpu":
+        draw(results, runs, output)
     text = markdown(results, output)
     (output / "results.md").write_text(text, encoding="utf-8")
     return text
+
+
+def arms_of(runs: Sequence[Run]) -> Arms:
+    """The arms of each run that are there."""
+    return [{system.name: system for system in systems_of(run)} for run in runs]
 
 
 def with_arms(arms: Arms, *names: str) -> Arms:
@@ -94,17 +99,15 @@ def score_tables(arms: Arms) -> dict[str, list[dict[str, Any]]]:
     return tables
 
 
-def arm_table(arms: Arms) -> list[dict[str, Any]]:
-    """Every arm: score, and gain over the first."""
-    names = list(dict.fromkeys(name for seed in arms for name in seed))
-    return [
-        {
-            "arm": name,
-            "score": as_dict(score(arms, name)),
-            "gain": as_dict(difference(arms, name, names[0])) if name != names[0] else None,
-        }
-        for name in names
-    ]
+def arm_tables(arms: Arms) -> dict[str, list[dict[str, Any]]]:
+    """By benchmark the avg@k of every arm that was scored on it."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in dict.fromkeys(name for seed in arms for name in seed):
+        there = [seed[name].values for seed in with_arms(arms, name)]
+        for benchmark in dict.fromkeys(benchmark for values in there for benchmark in values):
+            found = bootstrap([{benchmark: values[benchmark]} for values in there if benchmark in values])
+            tables.setdefault(benchmark, []).append({"arm": name, "score": as_dict(found)})
+    return tables
 
 
 def as_dict(interval: Interval | None) -> dict[str, float] | None:
@@ -305,7 +308,24 @@ def markdown(results: dict[str, Any], output: Path) -> str:
     """The results as Markdown tables."""
     seeds = results["seeds"]
     lines = [f"{len(seeds)} seeds ({', '.join(map(str, seeds))}); 95 % intervals over seeds and problems.", ""]
-    lines += ["## Claims", "", "| claim | paper, points | ours, points | verdict |", "|---|---|---|---|"]
+    if results["scale"] == "cpu":
+        lines += comparisons(results, output)
+    for title in ("house rules", "gsm8k"):
+        for benchmark, rows in results.get(title, {}).items():
+            lines += ["", f"## {title}: {benchmark}", "", "| arm | avg@k, % |", "|---|---|"]
+            lines += [f"| {row['arm']} | {shown(row['score'])} |" for row in rows]
+    total = results["cost"]
+    parts = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in total["wall_seconds"].items())
+    lines += [
+        "",
+        f"Cost, all seeds added up: {format_seconds(total['total'])} ({parts}) on {', '.join(total['devices'])}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def comparisons(results: dict[str, Any], output: Path) -> list[str]:
+    """The paper's comparisons as lines of Markdown."""
+    lines = ["## Claims", "", "| claim | paper, points | ours, points | verdict |", "|---|---|---|---|"]
     for row in results["claims"]:
         paper = "" if row["paper"] is None else f"{row['paper']:+.1f}"
         lines.append(f"| {row['claim']} | {paper} | {shown(row['ours'], signed=True)} | {row['verdict']} |")
@@ -314,11 +334,6 @@ def markdown(results: dict[str, Any], output: Path) -> str:
         for row in rows:
             gain = shown(row["gain"], signed=True) if row["gain"] else ""
             lines.append(f"| {row['arm']} | {row['paper']:.1f} | {shown(row['score'])} | {gain} |")
-    if results["gsm8k"]:
-        lines += ["", "## GSM8K", "", "| arm | avg@k % | above the first |", "|---|---|---|"]
-        for row in results["gsm8k"]:
-            gain = shown(row["gain"], signed=True) if row["gain"] else ""
-            lines.append(f"| {row['arm']} | {shown(row['score'])} | {gain} |")
     lines += ["", "## Table 5: retrievers", "", "| retriever | paper, R@1 % | ours, R@1 % |", "|---|---|---|"]
     lines += [f"| {row['retriever']} | {row['paper']} | {shown(row['R@1'])} |" for row in results["retrievers"]]
     for name, title in (("scores", "Scores"), ("figure-3", "Figure 3"), ("figure-4", "Figure 4")):
@@ -349,10 +364,4 @@ def markdown(results: dict[str, Any], output: Path) -> str:
         ]
         for key in keys:
             lines.append(f"| {key.replace('_', ' ')} | {' | '.join(f'{row[key]:.3f}' for row in there.values())} |")
-    total = results["cost"]
-    parts = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in total["wall_seconds"].items())
-    lines += [
-        "",
-        f"Cost, all seeds added up: {format_seconds(total['total'])} ({parts}) on {', '.join(total['devices'])}.",
-    ]
-    return "\n".join(lines) + "\n"
+    return lines
