@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rarft.cli import main
 from rarft.core.stages import find_stages
+from rarft.records.problems import load_problems, load_traces
 
 PARTS = {
     "label": "labeler: pass-rate, model: m, candidates: {per_problem: 3}",
@@ -58,7 +61,27 @@ def test_our_recipes_can_be_planned(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, said = main(["run", str(recipe), "--dry-run"]), capsys.readouterr()
-    if recipe.stem == "gsm8k":
-        assert code == 2 and "data/gsm8k/train_problems.jsonl, and no such file" in said.err  # made by gsm8k_data.py
+    if recipe.with_name(f"{recipe.stem}_data.py").is_file():  # makes what is missing
+        assert code == 2 and f"data/{recipe.stem}/train_problems.jsonl, and no such file" in said.err
     else:
         assert code == 0 and "in all: " in said.out
+
+
+def test_mbpp_becomes_problems_and_traces(tmp_path: Path) -> None:
+    """From rows as MBPP's own file has them, one of each split and one of the prompts, which no split has."""
+    tests = ["assert twice(2) == 4", "assert twice(3) == 6"]
+    rows = [
+        {"task_id": task, "text": f"Write a program to double {task}.", "code": "def twice(n):\r\n  return 2 * n\r\n",
+         "test_list": tests, "test_setup_code": "import math" if task == 600 else ""} for task in (10, 11, 600, 601)
+    ]  # fmt: skip
+    (tmp_path / "mbpp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, str(RECIPES / "mbpp_data.py"), "--rows", "mbpp.jsonl", "--output", "out"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    (problem,) = load_problems(str(tmp_path / "out" / "train_problems.jsonl"))
+    assert problem.question == "Write a program to double 601.\nIt must satisfy: assert twice(2) == 4"
+    assert problem.extra["tests"] == "\n".join(tests)
+    traces = load_traces(str(tmp_path / "out" / "train_traces.jsonl"))
+    assert [trace.id for trace in traces] == ["mbpp-600", "mbpp-601"]
+    assert traces[0].solution == "```python\ndef twice(n):\n  return 2 * n\n```"
+    (held_out,) = load_problems(str(tmp_path / "out" / "test_problems.jsonl"))
+    assert held_out.id == "mbpp-11"

@@ -21,6 +21,7 @@ from rarft.evaluation.evaluate import EvaluateConfig
 from rarft.export.export import ExportConfig
 from rarft.policy.config import TrainConfig
 from rarft.preflight.preflight import PreflightConfig
+from rarft.preparation.prepare import PrepareConfig
 from rarft.relevance.labelers.pass_rate import PassRateConfig
 from rarft.rewards import check_gold, check_golds, get_reward, verify
 from rarft.rewards.code import last_program
@@ -257,11 +258,15 @@ def test_without_bubblewrap_the_reward_is_refused_and_says_how_to_get_it(monkeyp
     get_reward.cache_clear()
 
 
-@pytest.mark.parametrize("config", [TrainConfig, EvaluateConfig, PreflightConfig, ExportConfig, PassRateConfig])
+@pytest.mark.parametrize(
+    "config", [TrainConfig, EvaluateConfig, PreflightConfig, ExportConfig, PassRateConfig, PrepareConfig]
+)
 def test_unsandboxed_is_what_is_allowed_where_there_is_no_sandbox(config, monkeypatch, tmp_path):
     def reward(**options):
         given = {"problems": "p", "traces": "t", "model": "m", "to": "trl", "reward": "code", **options}
-        return config(**{name: given[name] for name in config.model_fields if name in given}).reward
+        given["verifier"] = given["reward"]
+        made = config(**{name: given[name] for name in config.model_fields if name in given})
+        return getattr(made, "reward", None) or made.verifier
 
     if refusal() is None:
         assert reward(allow_unsandboxed=True) == "code"

@@ -42,21 +42,20 @@ class OutOfTime(Exception):
     """A program and its tests took longer than they may."""
 
 
-class HasReward(Protocol):
-    """A stage's config that names a reward."""
+class NamesReward(Protocol):
+    """A stage's config that names a reward, as `reward` or as `verifier`."""
 
-    reward: str
     allow_unsandboxed: bool
 
 
-C = TypeVar("C", bound=HasReward)
+C = TypeVar("C", bound=NamesReward)
 
 
 def unsandboxed_if_allowed(config: C) -> C:
     """Make reward `code` be `code-unsandboxed` where it is allowed and there is no sandbox; a config's validator."""
-    name = reward_here(config.reward, config.allow_unsandboxed)
-    if name != config.reward:
-        object.__setattr__(config, "reward", name)  # configs are frozen once they are made
+    field = "reward" if hasattr(config, "reward") else "verifier"
+    name = reward_here(getattr(config, field), config.allow_unsandboxed)
+    object.__setattr__(config, field, name)  # configs are frozen once they are made
     return config
 
 
