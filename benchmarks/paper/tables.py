@@ -307,7 +307,7 @@ def shown(interval: dict[str, float] | None, *, signed: bool = False) -> str:
 def markdown(results: dict[str, Any], output: Path) -> str:
     """The results as Markdown tables."""
     seeds = results["seeds"]
-    lines = [f"{len(seeds)} seeds ({', '.join(map(str, seeds))}); 95 % intervals over seeds and problems.", ""]
+    lines = [f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}); 95 % intervals over seeds and problems."]
     if results["scale"] == "cpu":
         lines += comparisons(results, output)
     for title in ("house rules", "gsm8k"):
@@ -325,7 +325,7 @@ def markdown(results: dict[str, Any], output: Path) -> str:
 
 def comparisons(results: dict[str, Any], output: Path) -> list[str]:
     """The paper's comparisons as lines of Markdown."""
-    lines = ["## Claims", "", "| claim | paper, points | ours, points | verdict |", "|---|---|---|---|"]
+    lines = ["", "## Claims", "", "| claim | paper, points | ours, points | verdict |", "|---|---|---|---|"]
     for row in results["claims"]:
         paper = "" if row["paper"] is None else f"{row['paper']:+.1f}"
         lines.append(f"| {row['claim']} | {paper} | {shown(row['ours'], signed=True)} | {row['verdict']} |")

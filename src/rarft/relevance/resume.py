@@ -68,9 +68,8 @@ def by_problem(
             with closing(make()) as worker, Progress(what, total, done=before) as progress:
                 for rows in _compute(worker, chain([first], left)):
                     log.append({"rows": rows})
-                    for row in rows:
-                        done[row["problem"]] = row
-                        progress.advance(len(row["traces"]))
+                    done |= {row["problem"]: row for row in rows}
+                    progress.advance(sum(len(row["traces"]) for row in rows))
                 work.results |= worker.engine.throughput()
     for own in _problems(pairs):
         yield own, done[own[0].problem.id]
