@@ -307,7 +307,7 @@ def shown(interval: dict[str, float] | None, *, signed: bool = False) -> str:
 def markdown(results: dict[str, Any], output: Path) -> str:
     """The results as Markdown tables."""
     seeds = results["seeds"]
-    lines = [f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}); 95 % intervals over seeds and problems."]
+    lines = [f"Seeds {', '.join(map(str, seeds))}; 95 % intervals over seeds and problems."]
     if results["scale"] == "cpu":
         lines += comparisons(results, output)
     for title in ("house rules", "gsm8k"):

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rarft.core.artifacts import write_json
+from rarft.core.artifacts import read_manifest, write_json
 from rarft.core.errors import InputError
-from rarft.evaluation import read_rollouts
+from rarft.evaluation import EvaluateConfig, evaluate, read_rollouts
 from rarft.report import ReportConfig
 from rarft.report import write_report as report
 from rarft.report.collect import align, headline, load_runs, pooled, retriever_rows, systems_of
@@ -123,6 +123,28 @@ def test_runs_are_aligned_on_the_problems_they_share(run: Path, other_run: Path,
     folder = report(ReportConfig(runs=[str(run), str(fewer)]), tmp_path / "report")
     text = (folder / "report.html").read_text()
     assert "10 problems" in text and "seed-0: RA-RFT" in text and "Over 2 seeds" in text
+
+
+def test_the_same_questions_in_another_house(run: Path, tmp_path: Path) -> None:
+    """An arm that was asked them from another file, with other answers, is a row like the others."""
+    copy, house = tmp_path / "copy", tmp_path / "swapped"
+    shutil.copytree(run, copy)
+    house.mkdir()
+    rows = [json.loads(line) for line in (run.parent / "data" / "bench.jsonl").read_text().splitlines()]
+    rows = [row | {"answer": str(int(row["answer"]) % 3 + 1)} for row in rows]
+    (house / "bench.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = read_manifest(copy / "evaluate-ra-rft")["config"] | {"problems": [str(house / "bench.jsonl")]}
+    evaluate(EvaluateConfig.model_validate(config), copy / "evaluate-swapped")
+    recipe = json.loads((copy / "run.json").read_text())
+    recipe["order"].append("evaluate-swapped")
+    recipe["arms"].append({"name": "RA-RFT in another house", "evaluate": "evaluate-swapped", "train": "ra-rft"})
+    write_json(copy / "run.json", recipe)
+    systems = align(systems_of(load_runs([copy])[0]))
+    assert [len(system.groups["bench"]) for system in systems] == [12, 12, 12]
+    page = (report(ReportConfig(runs=[str(copy)]), tmp_path / "report") / "report.html").read_text()
+    told = re.findall(r"<h4>RA-RFT in another house: \d of 4 right, answer (\d)</h4>", page)
+    assert sorted(told) == sorted(row["answer"] for row in rows)
+    assert not re.search(r"<h4>(bare|RA-RFT): \d of 4 right, answer", page)
 
 
 def test_page_is_made_again_when_a_stage_changed(run: Path, tmp_path: Path) -> None:

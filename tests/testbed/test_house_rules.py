@@ -151,6 +151,8 @@ def test_files_are_what_other_stages_read(tmp_path: Path):
         assert len(problems) == count and [p.id for p in problems] == [t.id for t in traces]
         assert [p.question for p in problems] == [t.problem for t in traces]
         assert {"structure", "place", "rule", "number"} == set(problems[0].extra)
+    asked = [load_problems(str(folder / part)) for part in ("eval", "swapped/eval")]
+    assert [(p.id, p.question) for p in asked[0]] == [(p.id, p.question) for p in asked[1]]  # reports pair them
     corpora = [load_traces(str(folder / part)) for part in ("corpus", "swapped/corpus")]
     assert [t.problem for t in corpora[0]] == [t.problem for t in corpora[1]]
     assert all(a.solution != b.solution and a.id != b.id for a, b in zip(*corpora, strict=True))

@@ -46,6 +46,8 @@ class Answers:
     right: int
     samples: int
     rollouts: list[Rollout]
+    gold: str = ""
+    """The gold answer, where the arm was asked for another than the first one: the same question in another house."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def entries(systems: Sequence[System], *, max_problems: int, max_rollouts: int) 
     found = []
     for _, benchmark, key in sorted(spread)[:max_problems]:
         problem = texts.problem(key)
-        answers = [_answers(system, benchmark, key, max_rollouts) for system in systems]
+        answers = [_answers(system, benchmark, key, max_rollouts, texts) for system in systems]
         found.append(
             Entry(
                 benchmark,
@@ -96,7 +98,7 @@ def entries(systems: Sequence[System], *, max_problems: int, max_rollouts: int) 
     return found
 
 
-def _answers(system: System, benchmark: str, key: str, limit: int) -> Answers:
+def _answers(system: System, benchmark: str, key: str, limit: int, texts: _Texts) -> Answers:
     rows = system.groups[benchmark][key]
     right = [row for row in rows if row.reward >= 0.5]
     wrong = [row for row in rows if row.reward < 0.5]
@@ -104,7 +106,9 @@ def _answers(system: System, benchmark: str, key: str, limit: int) -> Answers:
     shown = (right[:share] + wrong[: max(0, limit - min(share, len(right)))])[:limit]
     accuracy = sum(row.reward for row in rows) / len(rows)
     shown = [replace(row, completion=excerpt(row.completion)) for row in shown]
-    return Answers(system.label, accuracy, len(right), len(rows), shown)
+    first, own = texts.problem(key), texts.problem(key, system)
+    gold = own.gold if first and own and own.gold != first.gold else ""
+    return Answers(system.label, accuracy, len(right), len(rows), shown, gold)
 
 
 def _brought(systems: Sequence[System], benchmark: str, key: str, texts: _Texts) -> list[Brought]:
@@ -152,21 +156,27 @@ def trace_patterns(stage: StageOutput) -> dict[str, str]:
 
 
 class _Texts:
-    """The texts behind the ids: problems of the first system (all have the same), traces of each system's own file."""
+    """The texts behind the ids, problems and traces of each system's own files; questions are the same in all."""
 
     def __init__(self, systems: Sequence[System]) -> None:
-        first = systems[0].evaluation.config
-        self.problems: dict[str, Problem] = {}
-        for path in first.get("problems", []):
-            self.problems |= {p.id: p for p in _read(load_problems, path, first.get("columns") or {})}
+        self.first = systems[0]
+        self.problems: dict[str, dict[str, Problem]] = {}
         self.traces: dict[str, dict[str, Trace]] = {}
         for system in systems:
-            path = system.evaluation.config.get("traces")
+            config = system.evaluation.config
+            for path in config.get("problems", []):
+                if path not in self.problems:
+                    read = _read(load_problems, path, config.get("columns") or {})
+                    self.problems[path] = {problem.id: problem for problem in read}
+            path = config.get("traces")
             if path and path not in self.traces:
                 self.traces[path] = {trace.id: trace for trace in _read(load_traces, path, {})}
 
-    def problem(self, key: str) -> Problem | None:
-        return self.problems.get(key.split(KEY_MARK)[0])
+    def problem(self, key: str, system: System | None = None) -> Problem | None:
+        """As the system was asked it; as the first one was where none is given."""
+        problem_id = key.split(KEY_MARK)[0]
+        paths = (system or self.first).evaluation.config.get("problems", [])
+        return next((found for path in paths if (found := self.problems[path].get(problem_id))), None)
 
     def trace(self, system: System, trace_id: str) -> Trace | None:
         return self.traces.get(system.evaluation.config.get("traces") or "", {}).get(trace_id)

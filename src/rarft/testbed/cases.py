@@ -137,12 +137,17 @@ def fill(part: str, count: int, dealt: Split, make: Callable[[str, str, random.R
 
 
 def write_parts(made: Mapping[str, Sequence[Item]], output: Path) -> dict[str, int]:
-    """Write problems.jsonl and traces.jsonl of each part, of a corpus the traces alone; return the sizes."""
+    """Write problems.jsonl and traces.jsonl of each part, of a corpus the traces alone; return the sizes.
+
+    A question asked in another house keeps its id, so that a report can set its answers side by side.
+    """
     for part, items in made.items():
         folder = output / part
         folder.mkdir(parents=True, exist_ok=True)
-        ids = [f"{part.replace('/', '-')}-{i:05d}" for i in range(len(items))]
+        corpus = part.endswith("corpus")
+        prefix = part.replace("/", "-") if corpus else part.removeprefix("swapped/")
+        ids = [f"{prefix}-{i:05d}" for i in range(len(items))]
         write_jsonl(folder / "traces.jsonl", (item.trace(i) for i, item in zip(ids, items, strict=True)))
-        if not part.endswith("corpus"):
+        if not corpus:
             write_jsonl(folder / "problems.jsonl", (item.problem(i) for i, item in zip(ids, items, strict=True)))
     return {f"n_{part}": len(made[part]) for part in PARTS}
