@@ -303,6 +303,7 @@ class _Policy:
         return PromptConfig.model_validate({"template": template, "instruction": told})
 
     def ids(self, template: str, problem: Problem, traces: Sequence[Trace]) -> list[int]:
+        """Token ids of the prompt."""
         return render_prompt(self.engine.tokenizer, problem.question, traces, self._prompt(template))
 
     def _sample(self, template: str, problem: Problem, arms: Sequence[Arm]) -> list[Sampled]:
