@@ -16,8 +16,8 @@ from rarft.models.number_types import compute_type
 from rarft.models.packing import base_model, score
 
 CPU_WORK, GPU_WORK = 6e13, 6e16
-"""Floating-point operations of a call, for `call_tokens`: problems of one call share what their traces cost. They take a
-minute or so with bfloat16 products, six on two cores without."""
+"""Floating-point operations of a call, for `call_tokens`: problems of one call share what their traces cost.
+A minute or so with bfloat16 products, six on two cores without."""
 MOST_CALL_TOKENS = 1 << 19
 
 
