@@ -20,6 +20,7 @@ from typing import Any
 import lancedb
 import pyarrow.parquet as pq
 import pytest
+import torch
 from fault_server import FaultServer
 from policy.tiny import save_policy, write_problems
 from pydantic import ValidationError
@@ -42,12 +43,19 @@ WATCHED = "watched_engine:Watched"
 
 
 @pytest.fixture(autouse=True)
-def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Ray with two workers of one thread each, which find what lies beside this file."""
+def two_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray with two workers of one thread each, as this process has then: a sum's order is that of its threads.
+
+    The workers find what lies beside this file.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     paths = [*map(str, Path(__file__).parents[:2]), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
