@@ -121,11 +121,11 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
     check_problems(problems, config.problems, config.reward)
     solutions = gold_solutions(problems, load_traces(config.gold_solutions) if config.gold_solutions else ())
     log(f"preflight: {len(problems)} problems, {len(traces)} traces, {config.samples} samples of each arm")
+    pools = candidates(problems, traces, config)
     alikes = _look_alikes(problems, traces, config)
     with closing(AppendLog(work.scratch / "problems.jsonl")) as kept:
         done = {(row["template"], row["problem"]): row for row in kept.rows()}
         with closing(_Policy(config)) as policy:
-            pools = candidates(problems, traces, config)
             ranked = policy.rank(problems, pools, solutions, work)
             plan = [(t, i) for t in policy.templates for i in range(len(problems))]
             with Progress("sampling", len(plan), sum((t, problems[i].id) in done for t, i in plan)) as progress:
@@ -345,7 +345,7 @@ class _Scorer:
         solution = self.solutions[own[0].problem.id]
         text = list(self.engine.tokenizer(solution, add_special_tokens=False)["input_ids"])
         rows = [Row(pair.trace.id, self.policy.ids(self.template, pair.problem, [pair.trace]), [text]) for pair in own]
-        return rows, sum(len(row.prompt) + len(text) for row in rows)
+        return rows, _tokens(rows)
 
     def compute(self, prepared: Sequence[list[Row]]) -> list[tuple[list[float], float]]:
         """For each problem the mean log-prob per token with each trace, and its share of the seconds."""
@@ -358,5 +358,9 @@ class _Scorer:
     def row(self, own: list[Pair], prepared: list[Row], computed: tuple[list[float], float]) -> dict[str, Any]:
         """As `Worker.row`."""
         means, seconds = computed
-        tokens = sum(len(row.prompt) + len(row.texts[0]) for row in prepared)
-        return {"means": [round(mean, 6) for mean in means], "tokens": tokens, "seconds": round(seconds, 3)}
+        rounded = [round(mean, 6) for mean in means]
+        return {"means": rounded, "tokens": _tokens(prepared), "seconds": round(seconds, 3)}
+
+
+def _tokens(rows: Sequence[Row]) -> int:
+    return sum(len(row.prompt) + sum(map(len, row.texts)) for row in rows)
