@@ -117,16 +117,30 @@ def test_without_gold_solutions_the_samples_choose(tmp_path: Path) -> None:
     assert not table["by_likelihood"]
 
 
+def test_the_best_is_chosen_and_scored_without_luck() -> None:
+    def tried(rewards: Any) -> list[stage.Sampled]:
+        return [stage.Sampled(list(of), [str(value) for value in of], [1] * len(of), 0, 9) for of in rewards]
+
+    right = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
+    best, group = stage._best(tried(right))
+    assert best.rewards == [0.0, 0.0, 0.0, 0.0] and group == right[0]  # each half chose the other's worst
+    assert best.reasons == ["0.0"] * 4 and len(best.lengths) == 4
+    assert stage._best(tried([[0.0] * 8, [1.0] * 8, [0.0] * 8]))[0].rewards == [1.0] * 8
+    drawn = (np.random.default_rng(0).random((2000, 3, 8)) < 0.3).astype(float)
+    means = [np.mean(stage._best(tried(of))[0].rewards) for of in drawn]
+    assert np.mean(means) == pytest.approx(0.3, abs=0.02)
+    assert drawn.mean(-1).max(-1).mean() > 0.4  # what choosing and scoring on the same samples would say
+
+
 def rows(seed: int, chances: dict[str, float], n: int = 40) -> list[dict[str, Any]]:
     """Rows of a policy that is right with these chances."""
     rng = np.random.default_rng(seed)
     found = []
     for i in range(n):
         drawn = {name: (rng.random(8) < chance).astype(float).tolist() for name, chance in chances.items()}
-        rewards = drawn | {"best": drawn["best"][4:]}
-        reasons = {name: ["correct" if value else "wrong" for value in of] for name, of in rewards.items()}
+        reasons = {name: ["correct" if value else "wrong" for value in of] for name, of in drawn.items()}
         found.append(
-            {"template": "t", "problem": f"p{i}", "rewards": rewards, "groups": drawn, "reasons": reasons,
+            {"template": "t", "problem": f"p{i}", "rewards": drawn, "groups": drawn, "reasons": reasons,
              "lengths": [20] * 40, "truncated": 0, "longest_prompt": 300, "by_likelihood": True,
              "seconds": 4.0, "rollouts": 56}
         )  # fmt: skip
@@ -159,6 +173,10 @@ def test_a_template_that_hides_the_example_is_found() -> None:
     result, page = conclude(found, FACTS, 0)
     assert result["template"] == "plain"
     assert "the chat template hides the example from this policy" in page
+    weak = LOOK_ALIKES_MISLEAD | {"best": 0.1}
+    for chat, hides in ((NOTHING, True), (weak, False)):  # on the same problems, and only beyond chance
+        found = {"chat": rows(0, chat, 24), "plain": rows(1, weak, 24)}
+        assert any("hides" in reason for reason in conclude(found, FACTS, 0)[0]["reasons"]) is hides
     same, _ = conclude({"chat": rows(0, LOOK_ALIKES_MISLEAD), "plain": rows(1, LOOK_ALIKES_MISLEAD)}, FACTS, 0)
     assert not any("hides" in reason for reason in same["reasons"])
 

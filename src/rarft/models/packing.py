@@ -474,7 +474,7 @@ def score(
     *,
     wanted: Sequence[Sequence[int]] | None = None,
     temperature: float = 1.0,
-    batch_tokens: int = 16384,
+    batch_tokens: int = 4096,
     autocast: torch.dtype | None = None,
 ) -> list[list[Tensor]]:
     """`completion_logps` for any number of prompts, without gradients, a batch at a time.

@@ -4,7 +4,7 @@
 
 Accuracy bare; with a random example; with what BM25 and an untuned encoder think alike; and with the best of
 `candidates` random examples: the `shortlist` that make the gold solution likeliest (random ones where no gold solution
-is known) are sampled, the best is chosen on half of the samples and scored on the other half, so that luck does not
+is known) are sampled, and either half of the samples chooses the one that the other half scores, so that luck does not
 count. The same examples in each prompt template. The candidates are the same traces for all problems, so that what is
 computed of a trace serves them all. What follows from the numbers is in `verdict.py`. Each problem is on disk before
 the next, so a killed run goes on. Left out: training; what RL makes of an example that does not help yet.
@@ -107,7 +107,7 @@ def estimate(config: PreflightConfig, known: Known) -> Estimate:
 
 
 @stage(
-    "preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate, version=2
+    "preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate, version=3
 )
 def run_preflight(config: PreflightConfig, work: Work) -> None:
     """Measure on a sample what examples do for a policy, and say what follows.
@@ -273,13 +273,10 @@ class _Policy:
         ]
         arms += [(f"best-{n}", [trace]) for n, trace in enumerate(shortlist)]
         sampled = dict(zip([name for name, _ in arms], self._sample(template, problem, arms), strict=True))
-        half = config.samples // 2
         tried = [sampled.pop(f"best-{n}") for n in range(len(shortlist))]
-        chosen = max(range(len(tried)), key=lambda n: sum(tried[n].rewards[:half]))
-        best = tried[chosen]
         every = [*sampled.values(), *tried]
-        groups = {name: one.rewards for name, one in sampled.items()} | {"best": best.rewards}
-        sampled["best"] = Sampled(best.rewards[half:], best.reasons[half:], best.lengths[half:], 0, best.prompt)
+        groups = {name: one.rewards for name, one in sampled.items()}
+        sampled["best"], groups["best"] = _best(tried)
         return {
             "template": template,
             "problem": problem.id,
@@ -328,6 +325,26 @@ class _Policy:
                 len(prompts[n]),
             )
         return found
+
+
+def _best(tried: Sequence[Sampled]) -> tuple[Sampled, list[float]]:
+    """What the best of the examples led to, without luck, and the rewards of all samples with it.
+
+    Either half of the samples chooses the example that the other half scores, so that every sample counts. The group is
+    that of the first half's choice.
+    """
+    first = slice(0, len(tried[0].rewards) // 2)
+    second = slice(first.stop, None)
+
+    def choice(half: slice) -> Sampled:
+        return max(tried, key=lambda one: sum(one.rewards[half]))
+
+    found = Sampled([], [], [], 0, max(one.prompt for one in tried))
+    for chosen, half in ((choice(second), first), (choice(first), second)):
+        found.rewards += chosen.rewards[half]
+        found.reasons += chosen.reasons[half]
+        found.lengths += chosen.lengths[half]
+    return found, choice(first).rewards
 
 
 class _Scorer:

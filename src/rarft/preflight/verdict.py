@@ -36,7 +36,7 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
     """
     tables = {template: table_of(rows, seed) for template, rows in found.items()}
     best = max(tables, key=lambda t: (tables[t]["arms"]["best"]["value"], tables[t]["arms"]["none"]["value"]))
-    verdict, reasons = _verdict(tables, best)
+    verdict, reasons = _verdict(tables, best, _hidden(found, best, seed))
     reasons += _lengths(found[best], facts) + _costs(found[best], facts)
     result = {"verdict": verdict, "template": best, "reasons": reasons, "templates": tables}
     return result, _page(result)
@@ -72,7 +72,14 @@ def _interval(values: np.ndarray, seed: int) -> dict[str, float]:
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def _verdict(tables: dict[str, dict[str, Any]], template: str) -> tuple[str, list[str]]:
+def _hidden(found: dict[str, list[Row]], best: str, seed: int) -> list[str]:
+    """The templates with which the best example led to fewer right answers than with `best`, on the same problems."""
+    ours = np.array([np.mean(row["rewards"]["best"]) for row in found[best]])
+    gaps = {t: ours - [np.mean(row["rewards"]["best"]) for row in rows] for t, rows in found.items() if t != best}
+    return [template for template, gap in gaps.items() if _interval(gap, seed)["low"] > 0]
+
+
+def _verdict(tables: dict[str, dict[str, Any]], template: str, hidden: Sequence[str]) -> tuple[str, list[str]]:
     """`helps`, `may help`, `too weak` or `too easy`, and why."""
     arms = tables[template]["arms"]
     none, best = arms["none"], arms["best"]
@@ -81,7 +88,7 @@ def _verdict(tables: dict[str, dict[str, Any]], template: str) -> tuple[str, lis
         f"with the best of the candidates {_told(best)} right, with none {_told(none)}: "
         + ("an example helps beyond chance" if helps else "no example was seen to help beyond chance")
     ]
-    reasons += _alike(arms) + _templates(tables, template) + _groups(arms)
+    reasons += _alike(arms) + _templates(tables, template, hidden) + _groups(arms)
     if none["value"] > EASY:
         return "too easy", [*reasons, "the policy solves nearly all without examples; take harder problems"]
     if not helps and best["high"] < WEAK:
@@ -102,18 +109,13 @@ def _alike(arms: dict[str, Any]) -> list[str]:
     return found
 
 
-def _templates(tables: dict[str, dict[str, Any]], best: str) -> list[str]:
-    found = []
-    for template, table in tables.items():
-        if template == best:
-            continue
-        theirs, ours = table["arms"]["best"], tables[best]["arms"]["best"]
-        if theirs["high"] < ours["low"]:
-            found.append(
-                f"the {template} template hides the example from this policy ({_told(theirs)} right with the best one, "
-                f"{_told(ours)} with {best}); train and evaluate with --prompt.template {best}"
-            )
-    return found
+def _templates(tables: dict[str, dict[str, Any]], best: str, hidden: Sequence[str]) -> list[str]:
+    right = {template: _told(table["arms"]["best"]) for template, table in tables.items()}
+    return [
+        f"the {template} template hides the example from this policy ({right[template]} right with the best one, "
+        f"{right[best]} with {best}); train and evaluate with --prompt.template {best}"
+        for template in hidden
+    ]
 
 
 def _groups(arms: dict[str, Any]) -> list[str]:
@@ -160,8 +162,8 @@ def _told(value: dict[str, float]) -> str:
 def _page(result: dict[str, Any]) -> str:
     lines = [f"# Preflight: {result['verdict']}", "", *(f"- {reason}" for reason in result["reasons"])]
     for template, table in result["templates"].items():
-        how = "the likelihood of the solution, then half of the samples" if table["by_likelihood"] else (
-            "half of the samples"
+        how = "the likelihood of the solution, then the other half of the samples" if table["by_likelihood"] else (
+            "the other half of the samples"
         )  # fmt: skip
         lines += ["", f"## Template {template}, {table['n_problems']} problems (best chosen by {how})", ""]
         lines += ["| in the prompt | right | gain over none | differing groups | verifier |", "|---|---|---|---|---|"]

@@ -134,7 +134,7 @@ class EngineOptions:
     """Number type: auto (that of the weights; float32 on a CPU without bfloat16), float32, bfloat16 or float16."""
     batch_size: int = 64
     """Completions sampled at once, in this process."""
-    batch_tokens: int = 16384
+    batch_tokens: int = 4096
     """Most tokens scored at once, in this process."""
     vllm: dict[str, Any] = field(default_factory=dict)
     """Arguments of vLLM's engine."""
