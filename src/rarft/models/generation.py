@@ -30,6 +30,7 @@ from rarft.models.packing import TokenIds, _autocast, base_model, pad_left, why_
 
 ATTENTION = "rarft_grouped"
 GROW = 64
+TILE = 128
 
 
 @dataclass(frozen=True)
@@ -271,7 +272,9 @@ def _draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     """One token per row of logits (R, V), by inverting the cumulated probabilities at `uniform` (R,)."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    logits = logits.float() / sampling.temperature
+    logits = logits.float()
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
     if sampling.top_k:
         least = logits.topk(min(sampling.top_k, logits.size(-1))).values[:, -1:]
         logits = logits.masked_fill(logits < least, -torch.inf)
@@ -280,15 +283,33 @@ def _draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
         drop = ordered.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
         drop[:, -1] = False
         logits = logits.masked_fill(drop.scatter(1, where, drop), -torch.inf)
-    probs = logits.softmax(-1)
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()  # 1 for the likeliest
     if sampling.min_p:
-        probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
-    cumulated = probs.double().cumsum(-1)
-    return (
-        torch.searchsorted(cumulated, uniform.unsqueeze(1) * cumulated[:, -1:], right=True)
-        .squeeze(1)
-        .clamp(max=logits.size(-1) - 1)
-    )
+        weights = weights.masked_fill(weights < sampling.min_p, 0.0)
+    return _invert(weights, uniform.unsqueeze(1))
+
+
+def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
+    """Where the cumulated weights (R, V) pass the share `uniform` (R, 1) of their sum: first the tile, then the token.
+
+    Cumulating in float64 costs more than all else, so it is done for sums of tiles, and within one tile of each row.
+    """
+    weights = torch.nn.functional.pad(weights, (0, -weights.size(1) % TILE))
+    tiles = weights.view(len(weights), -1, TILE)
+    until = tiles.sum(-1).double().cumsum(-1)
+    tile, share = _pass(until, uniform)
+    inside = tiles[torch.arange(len(tiles), device=tile.device), tile.squeeze(1)].double().cumsum(-1)
+    token, _ = _pass(inside, share)
+    return (tile * TILE + token).squeeze(1)
+
+
+def _pass(cumulated: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """The first of cumulated weights (R, N) above the share (R, 1) of the last, and how far into it, in [0, 1)."""
+    target = share * cumulated[:, -1:]
+    place = torch.searchsorted(cumulated, target, right=True).clamp_(max=cumulated.size(1) - 1)
+    before = torch.where(place > 0, cumulated.gather(1, (place - 1).clamp(min=0)), 0.0)
+    into = (target - before) / (cumulated.gather(1, place) - before)
+    return place, into.clamp(max=1 - 2**-53)
 
 
 # Keys and values, and attention over them
