@@ -3,12 +3,13 @@
     rarft testbed --output runs/testbed
     python benchmarks/engines.py labels --testbed runs/testbed
     python benchmarks/engines.py engines --testbed runs/testbed --models runs/smollm2 runs/qwen-0.5b
+    python benchmarks/engines.py rows --testbed runs/testbed --model runs/qwen-0.5b
 
 `labels` scores the same pairs by problem, one to a call, as an engine for large models does it, and in the calls that
 the engine asks for; processes start anew, take turns, and the labels are compared. `engines` gives the same prompts,
 each with a trace, to the transformers engine, to vLLM (in an environment that has it: `make .venv-vllm/ready`) and to a
-plain `model.generate` loop, in each number type. Loading has a column of its own. Rates depend on the machine and on
-what else it runs.
+plain `model.generate` loop, in each number type. Loading has a column of its own. `rows` scores the same pairs in the
+transformers engine with rows of several lengths. Rates depend on the machine and on what else it runs.
 """
 
 from __future__ import annotations
@@ -190,6 +191,20 @@ def engines(options: argparse.Namespace) -> None:
     print(f"load average {os.getloadavg()[0]:.1f}")
 
 
+def rows(options: argparse.Namespace) -> None:
+    """Pairs scored per second by how many tokens a packed row holds at most; the lengths take turns."""
+    engine: Any = open_engine("transformers", options.model)
+    prompts, texts = inputs(engine.tokenizer, options.testbed, options.prompts)
+    engine.score(prompts[:1], texts[:1])
+    for _ in range(options.rounds):
+        for tokens in options.tokens:
+            engine.engine.options = EngineOptions(batch_tokens=tokens)
+            began = time.monotonic()
+            engine.score(prompts, texts)
+            print(f"{tokens} tokens: {len(prompts) / (time.monotonic() - began):.2f} pairs per second", flush=True)
+    print(f"load average {os.getloadavg()[0]:.1f}")
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -213,6 +228,13 @@ def main() -> None:
     part.add_argument("--tokens", type=int, default=64)
     part.add_argument("--vllm", default='{"enforce_eager": true, "max_model_len": 2048}', help="its arguments, as JSON")
     part.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    part = parts.add_parser("rows")
+    part.set_defaults(run=rows)
+    part.add_argument("--testbed", type=Path, required=True)
+    part.add_argument("--model", required=True)
+    part.add_argument("--prompts", type=int, default=128)
+    part.add_argument("--tokens", type=int, nargs="+", default=[16384, 4096, 1024])
+    part.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     options.run(options)
 
