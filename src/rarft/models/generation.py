@@ -294,22 +294,25 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
 
     Cumulating in float64 costs more than all else, so it is done for sums of tiles, and within one tile of each row.
     """
-    weights = torch.nn.functional.pad(weights, (0, -weights.size(1) % TILE))
+    vocabulary = weights.size(1)
+    weights = torch.nn.functional.pad(weights, (0, -vocabulary % TILE))
     tiles = weights.view(len(weights), -1, TILE)
     until = tiles.sum(-1).double().cumsum(-1)
     tile, share = _pass(until, uniform)
     inside = tiles[torch.arange(len(tiles), device=tile.device), tile.squeeze(1)].double().cumsum(-1)
     token, _ = _pass(inside, share)
-    return (tile * TILE + token).squeeze(1)
+    return (tile * TILE + token).squeeze(1).clamp(max=vocabulary - 1)  # beyond it only where a weight is not a number
 
 
 def _pass(cumulated: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """The first of cumulated weights (R, N) above the share (R, 1) of the last, and how far into it, in [0, 1)."""
-    target = share * cumulated[:, -1:]
+    """The first of cumulated weights (R, N) above the share (R, 1) of the last, and how far into it, from 0 to 1.
+
+    A share so near to 1 that rounding makes it the whole counts as a little less: what passes it has weight.
+    """
+    target = share.clamp(0, 1 - 2**-40) * cumulated[:, -1:]
     place = torch.searchsorted(cumulated, target, right=True).clamp_(max=cumulated.size(1) - 1)
     before = torch.where(place > 0, cumulated.gather(1, (place - 1).clamp(min=0)), 0.0)
-    into = (target - before) / (cumulated.gather(1, place) - before)
-    return place, into.clamp(max=1 - 2**-53)
+    return place, (target - before) / (cumulated.gather(1, place) - before)
 
 
 # Keys and values, and attention over them
