@@ -10,7 +10,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -124,6 +124,8 @@ def run_coroutine(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with ThreadPoolExecutor(1) as thread:  # leaving it waits for the thread
         running = thread.submit(lambda: asyncio.run(run()))
         try:
+            while not wait([running], timeout=1).done:
+                pass  # an endless wait would miss an interrupt that comes just before it
             running.result()
         except KeyboardInterrupt:
             loop, task = started.result()
