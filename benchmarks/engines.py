@@ -202,6 +202,7 @@ def rows(options: argparse.Namespace) -> None:
             began = time.monotonic()
             engine.score(prompts, texts)
             print(f"{tokens} tokens: {len(prompts) / (time.monotonic() - began):.2f} pairs per second", flush=True)
+    engine.close()
     print(f"load average {os.getloadavg()[0]:.1f}")
 
 

@@ -45,7 +45,7 @@ class LikelihoodConfig(Config):
     """Score above which a pair is relevant, in standard deviations of the problem's candidates (docs/label.md)."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number type; auto is that of the weights. On a CPU without bfloat16 products, bfloat16 is computed in float32."""
-    batch_tokens: Annotated[int, NotInResult] = Field(4096, ge=1)
+    batch_tokens: Annotated[int, NotInResult] = Field(EngineOptions.batch_tokens, ge=1)
     """Most tokens that one batch computes; 16,384 took 1.4 times as long on two cores (docs/engines.md)."""
 
 
