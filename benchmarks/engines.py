@@ -4,12 +4,14 @@
     python benchmarks/engines.py labels --testbed runs/testbed
     python benchmarks/engines.py engines --testbed runs/testbed --models runs/smollm2 runs/qwen-0.5b
     python benchmarks/engines.py rows --testbed runs/testbed --model runs/qwen-0.5b
+    python benchmarks/engines.py sharing --problems P --traces T --analogies A --models BASE TRAINED
 
 `labels` scores the same pairs by problem, one to a call, as an engine for large models does it, and in the calls that
 the engine asks for; processes start anew, take turns, and the labels are compared. `engines` gives the same prompts,
 each with a trace, to the transformers engine, to vLLM (in an environment that has it: `make .venv-vllm/ready`) and to a
 plain `model.generate` loop, in each number type. Loading has a column of its own. `rows` scores the same pairs in the
-transformers engine with rows of several lengths. Rates depend on the machine and on what else it runs.
+transformers engine with rows of several lengths. `sharing` samples with and without a row shared by samples that have not
+differed yet, and checks that they are the same. Rates depend on the machine and on what else it runs.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from typing import Any
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.processes import ended
+from rarft.models import generation
 from rarft.models.engines import EngineOptions, open_engine
 from rarft.models.engines.base import Sampling
 from rarft.models.prompts import PromptConfig, render_prompt
+from rarft.records.analogies import read_ranked
 from rarft.records.labels import read_labels
 from rarft.records.problems import load_problems, load_traces
 from rarft.records.rows import write_jsonl
@@ -206,6 +210,39 @@ def rows(options: argparse.Namespace) -> None:
     print(f"load average {os.getloadavg()[0]:.1f}")
 
 
+def sharing(options: argparse.Namespace) -> None:
+    """Seconds to sample with each model, samples sharing rows or not; the ways take turns."""
+    traces = {trace.id: trace for trace in load_traces(options.traces)}
+    problems = load_problems(options.problems)[: options.prompts]
+    ranked = read_ranked(options.analogies)
+    prompt = PromptConfig(template="plain", instruction="")
+    shared = generation.SHARE_ROWS_ON
+    for model in options.models:
+        engine: Any = open_engine("transformers", model, EngineOptions(batch_size=options.batch_size))
+        prompts = [
+            render_prompt(engine.tokenizer, problem.question, [traces[ranked[problem.id][0]]], prompt)
+            for problem in problems
+        ]
+        counts, seeds = [options.samples] * len(prompts), list(range(len(prompts)))
+        for _ in range(options.rounds):
+            found, seconds = [], []
+            for way in (shared, frozenset()):
+                generation.SHARE_ROWS_ON = way
+                began = time.monotonic()
+                found.append(engine.sample(prompts, counts, seeds, Sampling(options.tokens)))
+                seconds.append(time.monotonic() - began)
+            rows = [[tuple(row.token_ids) for group in groups for row in group] for groups in found]
+            tokens = sum(map(len, rows[0]))
+            same = sum(a == b for a, b in zip(*rows, strict=True))
+            print(
+                f"{Path(model).name}: {tokens} tokens in {seconds[0]:.1f} s with shared rows, {seconds[1]:.1f} s without; "
+                f"{same} of {len(rows[0])} samples the same",
+                flush=True,
+            )
+        engine.close()
+    print(f"load average {os.getloadavg()[0]:.1f}")
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -236,6 +273,16 @@ def main() -> None:
     part.add_argument("--prompts", type=int, default=128)
     part.add_argument("--tokens", type=int, nargs="+", default=[16384, 4096, 1024])
     part.add_argument("--rounds", type=int, default=2)
+    part = parts.add_parser("sharing")
+    part.set_defaults(run=sharing)
+    for name in ("problems", "traces", "analogies"):
+        part.add_argument(f"--{name}", required=True)
+    part.add_argument("--models", nargs="+", required=True)
+    part.add_argument("--prompts", type=int, default=32)
+    part.add_argument("--samples", type=int, default=8)
+    part.add_argument("--tokens", type=int, default=48)
+    part.add_argument("--batch-size", type=int, default=256)
+    part.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     options.run(options)
 

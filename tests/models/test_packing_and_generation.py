@@ -183,6 +183,43 @@ def test_samples_do_not_depend_on_the_batch(kind: str) -> None:
     assert generate(model, tiny_tokenizer(), PROMPTS, num_samples=[7, 2, 5], **{**options, "seed": 4}) != together
 
 
+def peaked(factor: float, kind: str = "llama") -> Any:
+    """A model that is sure of most of its tokens."""
+    model = tiny_model(kind).eval()
+    head = model.get_output_embeddings()
+    head.weight.data.mul_(factor)
+    return model
+
+
+def test_samples_share_a_row_until_they_differ(monkeypatch: Any) -> None:
+    """As many tokens are computed as the samples have distinct beginnings, and the samples are those drawn alone."""
+    model, ends = peaked(30.0), list(range(1, 8))
+    options: dict[str, Any] = {"max_new_tokens": 30, "seed": 5, "eos_ids": ends}
+    together = generate(model, tiny_tokenizer(), PROMPTS, num_samples=[8, 3, 6], **options)
+    computed = []
+    forward = model.model.layers[0].mlp.forward
+    monkeypatch.setattr(model.model.layers[0].mlp, "forward", lambda x: (computed.append(x.shape[:2]), forward(x))[1])
+    assert generate(model, tiny_tokenizer(), PROMPTS, num_samples=[8, 3, 6], **options) == together
+    rows = sum(rows for rows, tokens in computed if tokens == 1)
+    beginnings = {
+        (n, *completion.token_ids[: i + 1])
+        for n, of in enumerate(together)
+        for completion in of
+        for i in range(len(completion.token_ids) - 1)
+    }
+    drawn = sum(len(completion.token_ids) - 1 for of in together for completion in of)
+    assert len(beginnings) <= rows <= len(beginnings) / 0.75 < drawn
+    one_by_one = [
+        [
+            generate(model, tiny_tokenizer(), PROMPTS, num_samples=[int(k == n) for k in range(3)],
+                     first_sample=[i] * 3, **options)[n][0]
+            for i in range(count)
+        ]
+        for n, count in enumerate([8, 3, 6])
+    ]  # fmt: skip
+    assert one_by_one == together
+
+
 def test_samples_follow_the_models_distribution() -> None:
     """Two-token completions, 6000 samples: each pair's frequency within five standard errors of its probability."""
     model = tiny_model().eval()
@@ -245,36 +282,39 @@ def test_bf16_autocast_stays_near_float32() -> None:
     assert all(1 <= len(c.token_ids) <= 8 for of in samples for c in of)
 
 
+@pytest.mark.parametrize("rows", [[0, 0, 0, 1, 1, 1], [1, 0, 1, 1], [1, 1]], ids=["full", "ragged", "one left"])
 @pytest.mark.parametrize("sinks", [False, True])
 @pytest.mark.parametrize("softcap", [None, 2.0])
 @pytest.mark.parametrize("window", [None, 3, 6, 50])
 def test_grouped_attention_is_attention_over_prompt_and_own_tokens(
-    window: int | None, softcap: float | None, sinks: bool
+    window: int | None, softcap: float | None, sinks: bool, rows: list[int]
 ) -> None:
     torch.manual_seed(0)
-    n, g, kv, per_kv, d, p, t = 2, 3, 2, 2, 4, 5, 4
+    n, kv, per_kv, d, p, t = 2, 2, 2, 4, 5, 4
     mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
     query, keys, values = (
-        torch.randn(n * g, kv * per_kv, 1, d),
-        torch.randn(n * g, kv, t, d),
-        torch.randn(n * g, kv, t, d),
+        torch.randn(len(rows), kv * per_kv, 1, d),
+        torch.randn(len(rows), kv, t, d),
+        torch.randn(len(rows), kv, t, d),
     )
     prompt = DynamicCache()
     prompt.update(torch.randn(n, kv, p, d), torch.randn(n, kv, p, d), 0)
     sink = torch.randn(kv * per_kv) if sinks else None
-    token = _CACHE.set(GroupedCache(prompt, mask, g))
+    cache = GroupedCache(prompt, mask)
+    cache.place(torch.tensor(rows))
+    token = _CACHE.set(cache)
     layer = SimpleNamespace(layer_idx=0)
     found, _ = grouped_attention(layer, query, keys, values, None, None, softcap, window, sink)
     _CACHE.reset(token)
-    for row in range(n * g):
+    for row, of_prompt in enumerate(rows):
         for head in range(kv * per_kv):
-            of = [torch.cat([x[row // g, head // per_kv], y[row, head // per_kv]]) for x, y in zip(
+            of = [torch.cat([x[of_prompt, head // per_kv], y[row, head // per_kv]]) for x, y in zip(
                 (prompt.layers[0].keys, prompt.layers[0].values), (keys, values), strict=True
             )]  # fmt: skip
             logits = of[0] @ query[row, head, 0] / d**0.5
             if softcap:
                 logits = softcap * torch.tanh(logits / softcap)
-            hidden = torch.cat([mask[row // g] == 0, torch.zeros(t, dtype=torch.bool)])
+            hidden = torch.cat([mask[of_prompt] == 0, torch.zeros(t, dtype=torch.bool)])
             if window:
                 hidden |= torch.arange(p + t) < p + t - window
             weights = logits.masked_fill(hidden, -torch.inf).exp()

@@ -1,11 +1,15 @@
-"""Sampling several completions per prompt: the prompt is run once per group, and read once per group in every step.
+"""Sampling several completions per prompt: what the samples of a group have in common is computed once.
 
-`model.generate` copies a prompt's keys and values to each of its G rows and reads all copies at every token. Here the
-prompt's keys and values stay single: an attention function, active only during decoding, attends from the G rows of a
-group to the one prompt and to each row's own tokens, under one softmax. The distribution is that of `model.generate`.
+`model.generate` copies a prompt's keys and values to each of its G samples and reads all copies at every token. Here the
+prompt's keys and values stay single: an attention function, active only during decoding, attends from the rows of a
+group to the one prompt and to each row's own tokens, as under one softmax. The distribution is that of `model.generate`.
+
+On a CPU samples of a prompt share a row of the batch until they draw different tokens, so that a policy that is sure of
+most of its tokens computes a fraction of them. On a GPU a step takes about as long with few rows as with many, and there
+each sample has its row.
 
 Each sample has its own stream of random numbers, drawn from (seed, prompt, sample), so that the result does not depend
-on how prompts are batched. Rows that ended leave the batch. What is left out: beam search, repetition penalties,
+on how prompts are batched. Rows without samples leave the batch. What is left out: beam search, repetition penalties,
 constrained decoding, and models whose cache is not keys and values (these go through `model.generate`).
 """
 
@@ -31,6 +35,8 @@ from rarft.models.packing import TokenIds, _autocast, base_model, pad_left, why_
 ATTENTION = "rarft_grouped"
 GROW = 64
 TILE = 128
+SHARE_ROWS_ON = frozenset({"cpu"})
+"""Kinds of device on which samples share a row until they differ."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def _decode(
         return _decode_plainly(base, prompts, noise, sampling, ends)
     device, steps = ends.device, noise[0].shape[1]
     ids, mask = pad_left(prompts, 0, device)
-    width = max(len(of) for of in noise)
+    lengths = mask.sum(-1)
     on_prompt = base(
         input_ids=ids,
         attention_mask=mask,
@@ -145,29 +151,25 @@ def _decode(
         use_cache=True,
         logits_to_keep=1,
     )
-    cache = GroupedCache(on_prompt.past_key_values, mask, width)
-    state = _State(len(prompts), width, noise, device)
-    positions = mask.sum(-1).repeat_interleave(width)
-    logits = on_prompt.logits[:, -1].repeat_interleave(width, dim=0)
+    cache = GroupedCache(on_prompt.past_key_values, mask)
+    samples = _Samples(noise, cache, device)
+    logits = on_prompt.logits[:, -1]
     with _attention(base, cache):
         for step in range(steps):
-            tokens = state.take(_draw(logits, state.uniform(step), sampling), ends)
+            tokens = samples.take(_draw(logits, samples.uniform(step), sampling, samples.row), ends)
             if step + 1 == steps:
                 break
-            look = device.type == "cpu" or step % 8 == 7  # on a GPU, looking waits for it
-            if look and state.all_done():
-                break
-            keep = state.thin_out() if look else None
-            if keep is not None:
-                cache.select(keep)
-                tokens, positions = keep.of(tokens), keep.of(positions)
+            if step == 0 or samples.shares or step % 8 == 7:  # on a GPU, looking waits for it
+                tokens = samples.arrange(tokens)
+                if not len(tokens):
+                    break
             logits = base(
-                input_ids=tokens.unsqueeze(1),
-                position_ids=(positions + step).unsqueeze(1),
+                input_ids=samples.of_rows(tokens).unsqueeze(1),
+                position_ids=(lengths[samples.prompt] + step).unsqueeze(1),
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
-    return state.completions([len(of) for of in noise])
+    return samples.completions(set(ends.tolist()))
 
 
 def _decode_plainly(
@@ -198,80 +200,86 @@ def _cut(tokens: list[int], stop: set[int]) -> Completion:
     return Completion(tokens if end is None else tokens[: end + 1], end is not None)
 
 
-@dataclass(frozen=True)
-class _Keep:
-    """Which prompts and rows stay in the batch: `prompt` (N', 1) and `row` (N', G') index the old (N, G)."""
+class _Samples:
+    """What has been drawn, and which row of the batch computes what comes next.
 
-    prompt: Tensor
-    row: Tensor
-    width: int
+    Attributes:
+        row: (S,) the row of each sample that is still drawn; ended ones are among them until `arrange`.
+        prompt: (R,) the prompt of each row.
+    """
 
-    def of(self, rows: Tensor) -> Tensor:
-        """The rows that stay, of one value per row (N*G,)."""
-        return rows.view(-1, self.width)[self.prompt, self.row].flatten()
-
-
-class _State:
-    """What has been sampled: rows as (prompts N, samples G); places beyond a prompt's own number count as ended."""
-
-    def __init__(self, n_prompts: int, width: int, noise: list[np.ndarray], device: torch.device) -> None:
-        padded = np.zeros((n_prompts, width, noise[0].shape[1]), dtype=np.float64)
-        done = torch.ones(n_prompts, width, dtype=torch.bool)
-        for n, of in enumerate(noise):
-            padded[n, : len(of)] = of
-            done[n, : len(of)] = False
-        self.noise = torch.from_numpy(padded)
-        self.done = done.to(device)
-        self.place = torch.arange(n_prompts * width).view(n_prompts, width)
-        self.out: list[tuple[Tensor, Tensor, Tensor]] = []  # per step: places, tokens, whether the row was running
-        self.device = device
-        self.size = n_prompts, width
+    def __init__(self, noise: list[np.ndarray], cache: GroupedCache, device: torch.device) -> None:
+        self.counts = [len(of) for of in noise]
+        self.noise = torch.from_numpy(np.concatenate(noise))
+        self.cache = cache
+        self.shares = device.type in SHARE_ROWS_ON
+        self.place = torch.arange(sum(self.counts))
+        self.prompt = torch.arange(len(noise), device=device)
+        self.row = self.prompt.repeat_interleave(torch.tensor(self.counts, device=device))
+        self.done = torch.zeros_like(self.row, dtype=torch.bool)
+        self.out: list[tuple[Tensor, Tensor]] = []  # per step: places and tokens
 
     def uniform(self, step: int) -> Tensor:
-        return self.noise[:, :, step].flatten().to(self.device)
+        """(S,)"""
+        return self.noise[self.place, step].to(self.row.device)
 
     def take(self, tokens: Tensor, ends: Tensor) -> Tensor:
-        running = ~self.done.flatten()
-        self.out.append((self.place.flatten(), tokens, running))
-        self.done |= torch.isin(tokens, ends).view_as(self.done)
+        """Note the token (S,) of each sample."""
+        self.out.append((self.place, tokens))
+        self.done |= torch.isin(tokens, ends)
         return tokens
 
-    def all_done(self) -> bool:
-        return bool(self.done.all())
+    def of_rows(self, tokens: Tensor) -> Tensor:
+        """The token (R,) of each row, from those of the samples (S,); 0 for a row without samples."""
+        return tokens.new_zeros(len(self.prompt)).index_copy_(0, self.row, tokens)
 
-    def thin_out(self) -> _Keep | None:
-        """Drop ended rows once at least a quarter of the batch can go."""
-        running = ~self.done
-        per_prompt = running.sum(-1)
-        width = int(per_prompt.max())
-        prompts = per_prompt.nonzero().squeeze(1)
-        if len(prompts) * width > 0.75 * running.numel():
-            return None
-        rows = running[prompts].int().argsort(dim=1, descending=True, stable=True)[:, :width]
-        keep = _Keep(prompts.unsqueeze(1), rows, self.done.size(1))
-        self.done = self.done[keep.prompt, keep.row]
-        on_cpu = keep.prompt.cpu(), keep.row.cpu()
-        self.place, self.noise = self.place[on_cpu], self.noise[on_cpu]
-        return keep
+    def arrange(self, tokens: Tensor) -> Tensor:
+        """Let ended samples go, and give a row to all samples of a row that drew the same token; the tokens (S,) left.
 
-    def completions(self, counts: list[int]) -> list[list[Completion]]:
-        n_prompts, width = self.size
-        tokens: list[list[int]] = [[] for _ in range(n_prompts * width)]
-        for places, drawn, running in self.out:
-            keep = running.cpu()
-            for place, token in zip(places[keep].tolist(), drawn.cpu()[keep].tolist(), strict=True):
-                tokens[place].append(token)
-        running_still = set(self.place[~self.done.cpu()].tolist())
-        return [
-            [Completion(tokens[i], i not in running_still) for i in range(n * width, n * width + count)]
-            for n, count in enumerate(counts)
-        ]
+        The first such samples stay in their row, the others get a copy of it. Rows that nobody is in any more leave
+        once they are a quarter of all, as all are put in order while they hold nothing.
+        """
+        running = (~self.done).nonzero().squeeze(1)
+        tokens, self.row, self.done = tokens[running], self.row[running], self.done[running]
+        self.place = self.place[running.cpu()]
+        if not len(tokens):
+            return tokens
+        way = tokens if self.shares else torch.arange(len(tokens), device=tokens.device)
+        most = way.max() + 1
+        distinct, new = torch.unique(self.row * most + way, return_inverse=True)  # in the order of their rows
+        parent = distinct // most
+        copies = torch.zeros_like(parent, dtype=torch.bool)
+        copies[1:] = parent[1:] == parent[:-1]
+        n_rows = len(self.prompt)
+        rows = torch.where(copies, n_rows - 1 + copies.cumsum(0), parent)
+        self.prompt = torch.cat([self.prompt, self.prompt[parent[copies]]])
+        self.cache.copy(parent[copies], most=len(tokens))
+        if len(rows) <= 0.75 * len(self.prompt) or self.cache.layers[0].buffer is None:
+            self.prompt = self.prompt[rows]
+            self.cache.select(rows)
+            rows = torch.arange(len(rows), device=rows.device)
+        self.row = rows[new]
+        self.cache.place(self.prompt)
+        return tokens
+
+    def completions(self, stop: set[int]) -> list[list[Completion]]:
+        drawn: list[list[int]] = [[] for _ in range(sum(self.counts))]
+        for places, tokens in self.out:
+            for place, token in zip(places.tolist(), tokens.tolist(), strict=True):
+                drawn[place].append(token)
+        rows = iter(drawn)
+        return [[_cut(next(rows), stop) for _ in range(count)] for count in self.counts]
 
 
-def _draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
-    """One token per row of logits (R, V), by inverting the cumulated probabilities at `uniform` (R,)."""
+def _draw(logits: Tensor, uniform: Tensor, sampling: Sampling, row: Tensor | None = None) -> Tensor:
+    """A token for each of `uniform` (S,), by inverting the cumulated probabilities of its row of logits (R, V) there.
+
+    Args:
+        row: (S,); by default sample s has row s.
+    """
+    row = torch.arange(len(uniform), device=logits.device) if row is None else row
     if sampling.temperature == 0:
-        return logits.argmax(-1)
+        return logits.argmax(-1)[row]
     logits = logits.float()
     if sampling.temperature != 1:
         logits = logits / sampling.temperature
@@ -286,11 +294,11 @@ def _draw(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
     weights = (logits - logits.amax(-1, keepdim=True)).exp_()  # 1 for the likeliest
     if sampling.min_p:
         weights = weights.masked_fill(weights < sampling.min_p, 0.0)
-    return _invert(weights, uniform.unsqueeze(1))
+    return _invert(weights, uniform.unsqueeze(1), row)
 
 
-def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    """Where the cumulated weights (R, V) pass the share `uniform` (R, 1) of their sum: first the tile, then the token.
+def _invert(weights: Tensor, uniform: Tensor, row: Tensor) -> Tensor:
+    """Where the cumulated weights (R, V) of `row` (S,) pass the share `uniform` (S, 1) of their sum: tile, then token.
 
     Cumulating in float64 costs more than all else, so it is done for sums of tiles, and within one tile of each row.
     """
@@ -298,8 +306,8 @@ def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
     weights = torch.nn.functional.pad(weights, (0, -vocabulary % TILE))
     tiles = weights.view(len(weights), -1, TILE)
     until = tiles.sum(-1).double().cumsum(-1)
-    tile, share = _pass(until, uniform)
-    inside = tiles[torch.arange(len(tiles), device=tile.device), tile.squeeze(1)].double().cumsum(-1)
+    tile, share = _pass(until[row], uniform)
+    inside = tiles[row, tile.squeeze(1)].double().cumsum(-1)
     token, _ = _pass(inside, share)
     return (tile * TILE + token).squeeze(1).clamp(max=vocabulary - 1)  # beyond it only where a weight is not a number
 
@@ -319,12 +327,11 @@ def _pass(cumulated: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _GroupedLayer(DynamicLayer):
-    """One layer: the prompts' keys and values once, and a buffer for each row's own."""
+    """One layer: the prompts' keys and values once, and a buffer for each row's own, with room for more of both."""
 
-    def __init__(self, prompt_keys: Tensor, prompt_values: Tensor, repeats: int) -> None:
+    def __init__(self, prompt_keys: Tensor, prompt_values: Tensor) -> None:
         super().__init__()
         self.prompt_keys, self.prompt_values = prompt_keys, prompt_values  # (N, heads, P, d)
-        self.rows = prompt_keys.size(0) * repeats
         self.length = 0
         self.buffer: tuple[Tensor, Tensor] | None = None
         self.is_initialized = True
@@ -333,43 +340,102 @@ class _GroupedLayer(DynamicLayer):
         return int(self.prompt_keys.size(-2)) + self.length
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if self.buffer is None or self.length == self.buffer[0].size(-2):
-            self.buffer = (self._grown(0, key_states), self._grown(1, value_states))
+        rows = len(key_states)
+        if self.buffer is None:
+            self.buffer = _room(rows, GROW, key_states), _room(rows, GROW, value_states)
+        elif self.length == self.buffer[0].size(2):
+            self._grow(rows, rows, self.length + max(GROW, self.length // 2))
         keys, values = self.buffer
-        keys[:, :, self.length] = key_states[:, :, 0]
-        values[:, :, self.length] = value_states[:, :, 0]
+        keys[:rows, :, self.length] = key_states[:, :, 0]
+        values[:rows, :, self.length] = value_states[:, :, 0]
         self.length += 1
-        return keys[:, :, : self.length], values[:, :, : self.length]
+        return keys[:rows, :, : self.length], values[:rows, :, : self.length]
 
-    def _grown(self, which: int, like: Tensor) -> Tensor:
-        rows, heads, _, dim = like.shape
-        grown = like.new_empty(rows, heads, self.length + max(GROW, self.length // 2), dim)
+    def copy(self, rows: int, parents: Tensor, most: int) -> None:
+        """Put copies of the `parents` after the first `rows` rows. At most `most` rows will be wanted."""
+        if self.buffer is None:
+            return
+        if rows + len(parents) > len(self.buffer[0]):
+            self._grow(rows, max(rows + len(parents), most), self.buffer[0].size(2))
+        for own in self.buffer:
+            own[rows : rows + len(parents), :, : self.length] = own[parents, :, : self.length]
+
+    def select(self, rows: Tensor) -> None:
         if self.buffer is not None:
-            grown[:, :, : self.length] = self.buffer[which][:, :, : self.length]
-        return grown
+            self.buffer = self.buffer[0][rows], self.buffer[1][rows]
+
+    def _grow(self, rows: int, room: int, length: int) -> None:
+        """A buffer of `room` rows and `length` tokens, with the first `rows` rows."""
+        grown = tuple(_room(room, length, own) for own in self.buffer)
+        for new, old in zip(grown, self.buffer, strict=True):
+            new[:rows, :, : self.length] = old[:rows, :, : self.length]
+        self.buffer = grown
+
+
+def _room(rows: int, length: int, like: Tensor) -> Tensor:
+    """An uninitialized tensor (rows, heads, length, d)."""
+    return like.new_empty(rows, like.size(1), length, like.size(3))
 
 
 class GroupedCache(DynamicCache):
-    """Keys and values of N prompts, and of the rows, G to a prompt, that continue them."""
+    """Keys and values of N prompts, and of the rows that continue them; at first one row to a prompt.
 
-    def __init__(self, prompts: DynamicCache, prompt_mask: Tensor, repeats: int) -> None:
+    Attributes:
+        width: most rows of a prompt.
+        cell: (R,) where each row stands in a grid of N by `width`; None where the rows fill it in their order.
+    """
+
+    def __init__(self, prompts: DynamicCache, prompt_mask: Tensor) -> None:
         super().__init__()
-        self.layers = [_GroupedLayer(layer.keys, layer.values, repeats) for layer in prompts.layers]
+        self.layers = [_GroupedLayer(layer.keys, layer.values) for layer in prompts.layers]
         self.layer_class_to_replicate = None
         self.prompt_mask = prompt_mask.bool()
         self.padded = not bool(self.prompt_mask.all())
-        self.repeats = repeats
+        self.prompts = torch.arange(len(prompt_mask), device=prompt_mask.device)  # those that still have rows
+        self.n_rows, self.width = len(prompt_mask), 1
+        self.cell: Tensor | None = None
 
-    def select(self, keep: _Keep) -> None:
-        """Keep only some prompts and rows."""
-        prompts = keep.prompt.squeeze(1)
-        rows = (keep.prompt * keep.width + keep.row).flatten()
-        self.prompt_mask, self.repeats = self.prompt_mask[prompts], keep.row.size(1)
+    def copy(self, parents: Tensor, most: int) -> None:
+        """Add copies of rows at the end. At most `most` rows will be wanted. `place` has to follow."""
+        if len(parents):
+            for layer in self.layers:
+                layer.copy(self.n_rows, parents, most)
+        self.n_rows += len(parents)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only these rows, in this order. `place` has to follow."""
         for layer in self.layers:
-            if len(prompts) < layer.prompt_keys.size(0):
-                layer.prompt_keys, layer.prompt_values = layer.prompt_keys[prompts], layer.prompt_values[prompts]
-            if layer.buffer is not None:
-                layer.buffer = layer.buffer[0][rows], layer.buffer[1][rows]
+            layer.select(rows)
+        self.n_rows = len(rows)
+
+    def place(self, prompt: Tensor) -> None:
+        """Say which prompt each row has: (R,). Prompts without rows leave once they are a quarter of all."""
+        of_row = torch.searchsorted(self.prompts, prompt)
+        counts = torch.bincount(of_row, minlength=len(self.prompts))
+        here = counts.nonzero().squeeze(1)
+        if len(here) <= 0.75 * len(counts):
+            for layer in self.layers:
+                layer.prompt_keys, layer.prompt_values = layer.prompt_keys[here], layer.prompt_values[here]
+            self.prompts, self.prompt_mask, counts = self.prompts[here], self.prompt_mask[here], counts[here]
+            of_row = torch.searchsorted(self.prompts, prompt)
+        self.width = int(counts.max())
+        order = of_row.argsort(stable=True)
+        rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        cell = torch.empty_like(order).index_copy_(0, order, of_row[order] * self.width + rank)
+        fills = len(cell) == len(counts) * self.width and bool((cell[1:] > cell[:-1]).all())
+        self.cell = None if fills else cell
+
+    def grid(self, rows: Tensor) -> Tensor:
+        """(R, ..) as (N, width, ..), with zeros where there is no row."""
+        n = len(self.prompts)
+        if self.cell is not None:
+            rows = rows.new_zeros(n * self.width, *rows.shape[1:]).index_copy_(0, self.cell, rows)
+        return rows.unflatten(0, (n, self.width))
+
+    def rows(self, grid: Tensor) -> Tensor:
+        """(N, width, ..) as (R, ..)."""
+        rows = grid.flatten(0, 1)
+        return rows if self.cell is None else rows[self.cell]
 
 
 _CACHE: ContextVar[GroupedCache] = ContextVar("rarft_grouped_cache")
@@ -404,22 +470,21 @@ def grouped_attention(
     """Attention of one new token per row, to its group's prompt and to its own earlier tokens.
 
     Args:
-        query: (N*G, heads, 1, d).
-        key: (N*G, kv heads, t, d), the row's own; `value` likewise. The prompt's are in the active `GroupedCache`.
+        query: (R, heads, 1, d).
+        key: (R, kv heads, t, d), the row's own; `value` likewise. The prompt's are in the active `GroupedCache`.
 
     Returns:
-        (N*G, 1, heads, d).
+        (R, 1, heads, d).
     """
     cache = _CACHE.get()
     layer = cache.layers[module.layer_idx]
     rows, heads, _, dim = query.shape
     n, kv_heads, length, _ = layer.prompt_keys.shape
-    g, per_kv = rows // n, heads // kv_heads
-    scaling = dim**-0.5 if scaling is None else scaling
-    query = query.squeeze(2) * scaling
-    to_prompt = query.view(n, g, kv_heads, per_kv, dim).transpose(1, 2).reshape(n, kv_heads, g * per_kv, dim)
+    g, per_kv = cache.width, heads // kv_heads
+    query = query.reshape(rows, kv_heads, per_kv, dim) * (dim**-0.5 if scaling is None else scaling)
+    to_prompt = cache.grid(query).transpose(1, 2).reshape(n, kv_heads, g * per_kv, dim)
     on_prompt = (to_prompt @ layer.prompt_keys.to(query.dtype).transpose(-1, -2)).float()  # (N, kv, G*per_kv, P)
-    on_own = (query.view(rows, kv_heads, per_kv, dim) @ key.to(query.dtype).transpose(-1, -2)).float()
+    on_own = (query @ key.to(query.dtype).transpose(-1, -2)).float()  # (R, kv, per_kv, t)
     if softcap is not None:
         on_prompt, on_own = (softcap * torch.tanh(s / softcap) for s in (on_prompt, on_own))
     seen = cache.prompt_mask[:, None, None, :] if cache.padded else None
@@ -431,21 +496,23 @@ def grouped_attention(
         if oldest > length:
             on_own[..., : oldest - length] = -torch.inf
     if seen is not None:
-        on_prompt = on_prompt.masked_fill_(~seen, -torch.inf)
-    # one softmax over both parts: (N, kv, G, per_kv, P + t)
-    logits = [
-        on_prompt.view(n, kv_heads, g, per_kv, length),
-        on_own.view(n, g, kv_heads, per_kv, -1).transpose(1, 2),
-    ]
+        on_prompt = on_prompt.masked_fill_(~seen, torch.finfo(torch.float32).min)  # not -inf: all may be hidden
+    from_prompt, prompt_norm = (
+        cache.rows(part.unflatten(2, (g, per_kv)).transpose(1, 2))
+        for part in _attend(on_prompt, layer.prompt_values)
+    )
+    from_own, own_norm = _attend(on_own, value)
+    norm = torch.logaddexp(prompt_norm, own_norm)
     if s_aux is not None:  # attention sinks: a logit per head that takes weight and adds nothing
-        logits.append(s_aux.float().view(1, kv_heads, 1, per_kv, 1).expand(n, -1, g, -1, -1))
-    weights = torch.cat(logits, -1).softmax(-1).to(value.dtype)
-    to_own = weights[..., length : length + key.size(-2)].transpose(1, 2).reshape(rows, kv_heads, per_kv, -1)
-    own = to_own @ value
-    weights = weights[..., :length].reshape(n, kv_heads, g * per_kv, length)
-    from_prompt = weights @ layer.prompt_values.to(value.dtype)
-    out = from_prompt.view(n, kv_heads, g, per_kv, -1).transpose(1, 2).reshape(rows, heads, -1)
-    return (out + own.view(rows, heads, -1)).unsqueeze(1), None
+        norm = torch.logaddexp(norm, s_aux.float().view(kv_heads, per_kv, 1))
+    out = from_prompt * (prompt_norm - norm).exp() + from_own * (own_norm - norm).exp()
+    return out.to(value.dtype).reshape(rows, 1, heads, dim), None
+
+
+def _attend(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (.., K, d) weighted by the softmax of scores (.., Q, K), and the log of the softmax's sum (.., Q, 1)."""
+    norm = scores.logsumexp(-1, keepdim=True)
+    return (scores - norm).exp_().to(values.dtype) @ values, norm
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, grouped_attention)
