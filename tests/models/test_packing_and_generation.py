@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from rarft.models import packing
+from rarft.models import generation, packing
 from rarft.models.generation import _CACHE, GroupedCache, Sampling, _draw, generate, grouped_attention
 from rarft.models.packing import completion_logps, score
 from tests.policy.tiny import tiny_model, tiny_tokenizer
@@ -150,8 +150,16 @@ def test_score_takes_prompts_without_completions() -> None:
     assert score(tiny_model(), PROMPTS[:2], [[], [[5]]])[0] == []
 
 
+@pytest.fixture(params=[True, False], ids=["rows shared", "a row each"])
+def rows_shared(request: Any, monkeypatch: Any) -> bool:
+    """As on a CPU, and as on a GPU."""
+    if not request.param:
+        monkeypatch.setattr(generation, "SHARE_ROWS_ON", frozenset())
+    return bool(request.param)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_greedy_samples_are_those_of_generate(kind: str) -> None:
+def test_greedy_samples_are_those_of_generate(kind: str, rows_shared: bool) -> None:
     model = tiny_model(kind).eval()
     found = generate(model, tiny_tokenizer(), PROMPTS, num_samples=2, max_new_tokens=20, temperature=0)
     for prompt, group in zip(PROMPTS, found, strict=True):
@@ -163,7 +171,7 @@ def test_greedy_samples_are_those_of_generate(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_samples_do_not_depend_on_the_batch(kind: str) -> None:
+def test_samples_do_not_depend_on_the_batch(kind: str, rows_shared: bool) -> None:
     """Ended rows leave the batch, prompts are reordered, groups are split: the samples stay."""
     model, ends = tiny_model(kind), list(range(1, 20))
     options: dict[str, Any] = {"max_new_tokens": 40, "seed": 3, "eos_ids": ends}
@@ -183,23 +191,18 @@ def test_samples_do_not_depend_on_the_batch(kind: str) -> None:
     assert generate(model, tiny_tokenizer(), PROMPTS, num_samples=[7, 2, 5], **{**options, "seed": 4}) != together
 
 
-def peaked(factor: float, kind: str = "llama") -> Any:
-    """A model that is sure of most of its tokens."""
-    model = tiny_model(kind).eval()
-    head = model.get_output_embeddings()
-    head.weight.data.mul_(factor)
-    return model
-
-
-def test_samples_share_a_row_until_they_differ(monkeypatch: Any) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_share_a_row_until_they_differ(kind: str, monkeypatch: Any) -> None:
     """As many tokens are computed as the samples have distinct beginnings, and the samples are those drawn alone."""
-    model, ends = peaked(30.0), list(range(1, 8))
+    model, ends = tiny_model(kind).eval(), list(range(1, 8))
+    norm = model.model.norm.weight  # larger: the model is sure of most of its tokens
+    norm.data = 30 * norm.data if kind != "gemma3" else 30 * (1 + norm.data) - 1
     options: dict[str, Any] = {"max_new_tokens": 30, "seed": 5, "eos_ids": ends}
-    together = generate(model, tiny_tokenizer(), PROMPTS, num_samples=[8, 3, 6], **options)
+    counts = [8, 3, 6]
     computed = []
     forward = model.model.layers[0].mlp.forward
     monkeypatch.setattr(model.model.layers[0].mlp, "forward", lambda x: (computed.append(x.shape[:2]), forward(x))[1])
-    assert generate(model, tiny_tokenizer(), PROMPTS, num_samples=[8, 3, 6], **options) == together
+    together = generate(model, tiny_tokenizer(), PROMPTS, num_samples=counts, **options)
     rows = sum(rows for rows, tokens in computed if tokens == 1)
     beginnings = {
         (n, *completion.token_ids[: i + 1])
@@ -209,15 +212,9 @@ def test_samples_share_a_row_until_they_differ(monkeypatch: Any) -> None:
     }
     drawn = sum(len(completion.token_ids) - 1 for of in together for completion in of)
     assert len(beginnings) <= rows <= len(beginnings) / 0.75 < drawn
-    one_by_one = [
-        [
-            generate(model, tiny_tokenizer(), PROMPTS, num_samples=[int(k == n) for k in range(3)],
-                     first_sample=[i] * 3, **options)[n][0]
-            for i in range(count)
-        ]
-        for n, count in enumerate([8, 3, 6])
-    ]  # fmt: skip
-    assert one_by_one == together
+    monkeypatch.setattr(generation, "SHARE_ROWS_ON", frozenset())
+    for batch_size in (1, 64):
+        assert generate(model, tiny_tokenizer(), PROMPTS, num_samples=counts, batch_size=batch_size, **options) == together
 
 
 def test_samples_follow_the_models_distribution() -> None:

@@ -74,7 +74,7 @@ def generate(
         max_new_tokens: most tokens of a completion, the end token included.
         seed: one number, or one for each prompt. Equal seed, prompt and place give equal samples.
         first_sample: for each prompt the place of its first sample; another process takes those before it. Default 0.
-        batch_size: most rows (prompts times samples) decoded at a time. Does not change the result.
+        batch_size: most samples (of all prompts) decoded at a time. Does not change the result.
         eos_ids: tokens that end a completion; by default the tokenizer's and the model's own.
         autocast: run under autocast in this dtype.
 
@@ -138,7 +138,9 @@ def _decode(
     base: PreTrainedModel, prompts: list[TokenIds], noise: list[np.ndarray], sampling: Sampling, ends: Tensor
 ) -> list[list[Completion]]:
     """Sample `len(noise[n])` completions of each prompt n, of at most `noise[n].shape[1]` tokens."""
-    if why_not_shared(base) is not None or not getattr(base, "_supports_attention_backend", False):
+    config = base.config.get_text_config(decoder=True)
+    latent = getattr(config, "kv_lora_rank", None)  # such a cache holds no keys and values
+    if latent or why_not_shared(base) is not None or not getattr(base, "_supports_attention_backend", False):
         return _decode_plainly(base, prompts, noise, sampling, ends)
     device, steps = ends.device, noise[0].shape[1]
     ids, mask = pad_left(prompts, 0, device)
@@ -154,12 +156,13 @@ def _decode(
     cache = GroupedCache(on_prompt.past_key_values, mask)
     samples = _Samples(noise, cache, device)
     logits = on_prompt.logits[:, -1]
+    del on_prompt  # with it the keys and values of prompts that leave
     with _attention(base, cache):
         for step in range(steps):
             tokens = samples.take(_draw(logits, samples.uniform(step), sampling, samples.row), ends)
             if step + 1 == steps:
                 break
-            if step == 0 or samples.shares or step % 8 == 7:  # on a GPU, looking waits for it
+            if step == 0 or device.type == "cpu" or step % 8 == 7:  # on a GPU, looking waits for it
                 tokens = samples.arrange(tokens)
                 if not len(tokens):
                     break
@@ -210,22 +213,22 @@ class _Samples:
 
     def __init__(self, noise: list[np.ndarray], cache: GroupedCache, device: torch.device) -> None:
         self.counts = [len(of) for of in noise]
-        self.noise = torch.from_numpy(np.concatenate(noise))
+        self.noise = torch.from_numpy(np.concatenate(noise)).to(device)
         self.cache = cache
         self.shares = device.type in SHARE_ROWS_ON
-        self.place = torch.arange(sum(self.counts))
+        self.sample = torch.arange(sum(self.counts), device=device)  # (S,) as `row`
         self.prompt = torch.arange(len(noise), device=device)
         self.row = self.prompt.repeat_interleave(torch.tensor(self.counts, device=device))
         self.done = torch.zeros_like(self.row, dtype=torch.bool)
-        self.out: list[tuple[Tensor, Tensor]] = []  # per step: places and tokens
+        self.out: list[tuple[Tensor, Tensor]] = []  # per step: samples and their tokens
 
     def uniform(self, step: int) -> Tensor:
         """(S,)"""
-        return self.noise[self.place, step].to(self.row.device)
+        return self.noise[self.sample, step]
 
     def take(self, tokens: Tensor, ends: Tensor) -> Tensor:
         """Note the token (S,) of each sample."""
-        self.out.append((self.place, tokens))
+        self.out.append((self.sample, tokens))
         self.done |= torch.isin(tokens, ends)
         return tokens
 
@@ -236,37 +239,37 @@ class _Samples:
     def arrange(self, tokens: Tensor) -> Tensor:
         """Let ended samples go, and give a row to all samples of a row that drew the same token; the tokens (S,) left.
 
-        The first such samples stay in their row, the others get a copy of it. Rows that nobody is in any more leave
-        once they are a quarter of all, as all are put in order while they hold nothing.
+        The first such samples stay in their row, the others get a copy of it. The batch is made anew where a quarter of
+        its rows have no samples any more, and before it holds anything.
         """
         running = (~self.done).nonzero().squeeze(1)
         tokens, self.row, self.done = tokens[running], self.row[running], self.done[running]
-        self.place = self.place[running.cpu()]
+        self.sample = self.sample[running]
         if not len(tokens):
             return tokens
         way = tokens if self.shares else torch.arange(len(tokens), device=tokens.device)
         most = way.max() + 1
         distinct, new = torch.unique(self.row * most + way, return_inverse=True)  # in the order of their rows
         parent = distinct // most
-        copies = torch.zeros_like(parent, dtype=torch.bool)
-        copies[1:] = parent[1:] == parent[:-1]
-        n_rows = len(self.prompt)
-        rows = torch.where(copies, n_rows - 1 + copies.cumsum(0), parent)
-        self.prompt = torch.cat([self.prompt, self.prompt[parent[copies]]])
-        self.cache.copy(parent[copies], most=len(tokens))
-        if len(rows) <= 0.75 * len(self.prompt) or self.cache.layers[0].buffer is None:
-            self.prompt = self.prompt[rows]
-            self.cache.select(rows)
-            rows = torch.arange(len(rows), device=rows.device)
-        self.row = rows[new]
-        self.cache.place(self.prompt)
+        copied = torch.zeros_like(parent, dtype=torch.bool)
+        copied[1:] = parent[1:] == parent[:-1]
+        before, copies = len(self.prompt), parent[copied]
+        if len(distinct) <= 0.75 * (before + len(copies)) or self.cache.holds_nothing():
+            self.prompt = self.prompt[parent]
+            self.cache.select(parent, self.prompt)
+            self.row = new
+            return tokens
+        if len(copies):
+            self.prompt = torch.cat([self.prompt, self.prompt[copies]])
+            self.cache.copy(copies, self.prompt, most=len(tokens))
+        self.row = torch.where(copied, before - 1 + copied.cumsum(0), parent)[new]
         return tokens
 
     def completions(self, stop: set[int]) -> list[list[Completion]]:
         drawn: list[list[int]] = [[] for _ in range(sum(self.counts))]
-        for places, tokens in self.out:
-            for place, token in zip(places.tolist(), tokens.tolist(), strict=True):
-                drawn[place].append(token)
+        for samples, tokens in self.out:
+            for sample, token in zip(samples.tolist(), tokens.tolist(), strict=True):
+                drawn[sample].append(token)
         rows = iter(drawn)
         return [[_cut(next(rows), stop) for _ in range(count)] for count in self.counts]
 
@@ -344,19 +347,18 @@ class _GroupedLayer(DynamicLayer):
         if self.buffer is None:
             self.buffer = _room(rows, GROW, key_states), _room(rows, GROW, value_states)
         elif self.length == self.buffer[0].size(2):
-            self._grow(rows, rows, self.length + max(GROW, self.length // 2))
+            self._grow(rows, len(self.buffer[0]), self.length + max(GROW, self.length // 2))
         keys, values = self.buffer
         keys[:rows, :, self.length] = key_states[:, :, 0]
         values[:rows, :, self.length] = value_states[:, :, 0]
         self.length += 1
         return keys[:rows, :, : self.length], values[:rows, :, : self.length]
 
-    def copy(self, rows: int, parents: Tensor, most: int) -> None:
-        """Put copies of the `parents` after the first `rows` rows. At most `most` rows will be wanted."""
-        if self.buffer is None:
-            return
+    def copy(self, rows: int, parents: Tensor, room: int) -> None:
+        """Put copies of the `parents` after the first `rows` rows, with room for so many in all."""
+        assert self.buffer is not None
         if rows + len(parents) > len(self.buffer[0]):
-            self._grow(rows, max(rows + len(parents), most), self.buffer[0].size(2))
+            self._grow(rows, max(rows + len(parents), room), self.buffer[0].size(2))
         for own in self.buffer:
             own[rows : rows + len(parents), :, : self.length] = own[parents, :, : self.length]
 
@@ -392,21 +394,29 @@ class GroupedCache(DynamicCache):
         self.prompt_mask = prompt_mask.bool()
         self.padded = not bool(self.prompt_mask.all())
         self.prompts = torch.arange(len(prompt_mask), device=prompt_mask.device)  # those that still have rows
-        self.n_rows, self.width = len(prompt_mask), 1
+        self.width = 1
         self.cell: Tensor | None = None
 
-    def copy(self, parents: Tensor, most: int) -> None:
-        """Add copies of rows at the end. At most `most` rows will be wanted. `place` has to follow."""
-        if len(parents):
-            for layer in self.layers:
-                layer.copy(self.n_rows, parents, most)
-        self.n_rows += len(parents)
+    def holds_nothing(self) -> bool:
+        """Whether no row has keys and values of its own yet."""
+        return self.layers[0].buffer is None
 
-    def select(self, rows: Tensor) -> None:
-        """Keep only these rows, in this order. `place` has to follow."""
+    def copy(self, parents: Tensor, prompt: Tensor, most: int) -> None:
+        """Add copies of rows at the end.
+
+        Args:
+            prompt: (R,) the prompt of each row, the new ones included.
+            most: rows that samples will want at a time.
+        """
+        for layer in self.layers:
+            layer.copy(len(prompt) - len(parents), parents, room=most * 4 // 3 + 1)  # a quarter may stand empty
+        self.place(prompt)
+
+    def select(self, rows: Tensor, prompt: Tensor) -> None:
+        """Make the batch of these rows, which may repeat; `prompt` (R,) is that of each."""
         for layer in self.layers:
             layer.select(rows)
-        self.n_rows = len(rows)
+        self.place(prompt)
 
     def place(self, prompt: Tensor) -> None:
         """Say which prompt each row has: (R,). Prompts without rows leave once they are a quarter of all."""
@@ -506,13 +516,15 @@ def grouped_attention(
     if s_aux is not None:  # attention sinks: a logit per head that takes weight and adds nothing
         norm = torch.logaddexp(norm, s_aux.float().view(kv_heads, per_kv, 1))
     out = from_prompt * (prompt_norm - norm).exp() + from_own * (own_norm - norm).exp()
-    return out.to(value.dtype).reshape(rows, 1, heads, dim), None
+    return out.to(value.dtype).reshape(rows, 1, heads, -1), None
 
 
 def _attend(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Values (.., K, d) weighted by the softmax of scores (.., Q, K), and the log of the softmax's sum (.., Q, 1)."""
-    norm = scores.logsumexp(-1, keepdim=True)
-    return (scores - norm).exp_().to(values.dtype) @ values, norm
+    top = scores.amax(-1, keepdim=True)
+    weights = (scores - top).exp_()
+    total = weights.sum(-1, keepdim=True)
+    return (weights / total).to(values.dtype) @ values, top + total.log()
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, grouped_attention)
