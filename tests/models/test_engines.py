@@ -239,7 +239,7 @@ def test_vllm_is_not_for_every_model(tmp_path: Path) -> None:
     model = save_policy(tmp_path / "model")
     assert engine_arguments(model, EngineOptions(vllm={"max_num_seqs": 4}))["max_num_seqs"] == 4
     assert engine_arguments(model, EngineOptions())["dtype"] == "float32"  # vLLM's own auto would make it bfloat16
-    for name in ("trust_remote_code", "dtype", "seed"):
+    for name in ("trust_remote_code", "load_format", "dtype", "seed"):
         with pytest.raises(InputError, match=rf"vllm\.{name}"):
             engine_arguments(model, EngineOptions(vllm={name: True}))
     (tmp_path / "a.gguf").touch()

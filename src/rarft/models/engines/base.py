@@ -62,8 +62,8 @@ class Engine(Protocol):
     context_length: int | None
     """Most tokens the model takes, prompt and completion together; None where nobody knows."""
     call_tokens: int
-    """How many tokens a call for scores should hold at least: small models waste time on small ones. It is a minute
-    of work at most, which is what a kill may cost."""
+    """How many tokens a call for scores should hold at least: small models waste time on small ones. It is
+    some minutes of work at most, which is what a kill may cost."""
 
     @property
     def calls_at_once(self) -> int:

@@ -39,6 +39,7 @@ NOT_FOR_VLLM = {
     "dtype": "the stage's dtype option",
     "seed": "--seed",
     "trust_remote_code": "nothing: code from a model's folder is not run",
+    "load_format": "nothing: weights are read from safetensors",
 }
 
 
