@@ -10,8 +10,8 @@
 the engine asks for; processes start anew, take turns, and the labels are compared. `engines` gives the same prompts,
 each with a trace, to the transformers engine, to vLLM (in an environment that has it: `make .venv-vllm/ready`) and to a
 plain `model.generate` loop, in each number type. Loading has a column of its own. `rows` scores the same pairs in the
-transformers engine with rows of several lengths. `sharing` samples with and without a row shared by samples that have not
-differed yet, and counts the samples that are the same. Rates depend on the machine and on what else it runs.
+transformers engine with rows of several lengths. `sharing` samples with and without a row shared by samples that have
+not differed yet, and counts the samples that are the same. Rates depend on the machine and on what else it runs.
 """
 
 from __future__ import annotations
@@ -235,8 +235,8 @@ def sharing(options: argparse.Namespace) -> None:
                 rows[way] = [row.token_ids for group in groups for row in group]
             same = sum(a == b for a, b in zip(*rows.values(), strict=True))
             print(
-                f"{Path(model).name}: {sum(map(len, rows[shared]))} tokens in {seconds[shared]:.1f} s with shared rows, "
-                f"{seconds[frozenset()]:.1f} s without; {same} of {sum(counts)} samples the same",
+                f"{Path(model).name}: {sum(map(len, rows[shared]))} tokens in {seconds[shared]:.1f} s "
+                f"with shared rows, {seconds[frozenset()]:.1f} s without; {same} of {sum(counts)} samples the same",
                 flush=True,
             )
         generation.SHARE_ROWS_ON = shared

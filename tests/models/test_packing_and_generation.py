@@ -214,7 +214,9 @@ def test_samples_share_a_row_until_they_differ(kind: str, monkeypatch: Any) -> N
     assert len(beginnings) <= rows <= len(beginnings) / 0.75 < drawn
     monkeypatch.setattr(generation, "SHARE_ROWS_ON", frozenset())
     for batch_size in (1, 64):
-        assert generate(model, tiny_tokenizer(), PROMPTS, num_samples=counts, batch_size=batch_size, **options) == together
+        assert (
+            generate(model, tiny_tokenizer(), PROMPTS, num_samples=counts, batch_size=batch_size, **options) == together
+        )
 
 
 def test_samples_follow_the_models_distribution() -> None:

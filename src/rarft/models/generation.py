@@ -1,12 +1,13 @@
 """Sampling several completions per prompt: what the samples of a group have in common is computed once.
 
-`model.generate` copies a prompt's keys and values to each of its G samples and reads all copies at every token. Here the
-prompt's keys and values stay single: an attention function, active only during decoding, attends from the rows of a
-group to the one prompt and to each row's own tokens, as under one softmax. The distribution is that of `model.generate`.
+`model.generate` copies a prompt's keys and values to each of its G samples and reads all copies at every token. Here
+the prompt's keys and values stay single: an attention function, active only during decoding, attends from the rows of
+a group to the one prompt and to each row's own tokens, as under one softmax. The distribution is that of
+`model.generate`.
 
-On a CPU samples of a prompt share a row of the batch until they draw different tokens, so that a policy that is sure of
-most of its tokens computes a fraction of them. On a GPU a step takes about as long with few rows as with many, and there
-each sample has its row.
+On a CPU samples of a prompt share a row of the batch until they draw different tokens, so that a policy that is sure
+of most of its tokens computes a fraction of them. On a GPU a step takes about as long with few rows as with many, and
+there each sample has its row.
 
 Each sample has its own stream of random numbers, drawn from (seed, prompt, sample), so that the result does not depend
 on how prompts are batched. Rows without samples leave the batch. What is left out: beam search, repetition penalties,
@@ -368,10 +369,11 @@ class _GroupedLayer(DynamicLayer):
 
     def _grow(self, rows: int, room: int, length: int) -> None:
         """A buffer of `room` rows and `length` tokens, with the first `rows` rows."""
-        grown = tuple(_room(room, length, own) for own in self.buffer)
-        for new, old in zip(grown, self.buffer, strict=True):
+        assert self.buffer is not None
+        keys, values = (_room(room, length, own) for own in self.buffer)
+        for new, old in zip((keys, values), self.buffer, strict=True):
             new[:rows, :, : self.length] = old[:rows, :, : self.length]
-        self.buffer = grown
+        self.buffer = keys, values
 
 
 def _room(rows: int, length: int, like: Tensor) -> Tensor:
@@ -508,8 +510,7 @@ def grouped_attention(
     if seen is not None:
         on_prompt = on_prompt.masked_fill_(~seen, torch.finfo(torch.float32).min)  # not -inf: all may be hidden
     from_prompt, prompt_norm = (
-        cache.rows(part.unflatten(2, (g, per_kv)).transpose(1, 2))
-        for part in _attend(on_prompt, layer.prompt_values)
+        cache.rows(part.unflatten(2, (g, per_kv)).transpose(1, 2)) for part in _attend(on_prompt, layer.prompt_values)
     )
     from_own, own_norm = _attend(on_own, value)
     norm = torch.logaddexp(prompt_norm, own_norm)

@@ -114,7 +114,7 @@ class TrainConfig(Config):
     rollout_batch: Annotated[int, NotInResult] = Field(128, ge=1)
     """Most sequences sampled at a time on a device, without vLLM."""
     vllm: Literal["none", "colocate", "server"] = "none"
-    """Sample with vLLM: none, in this process (colocate), or from a running `vllm serve` (server). Needs rarft[vllm]."""
+    """Sample with vLLM: none, in this process (colocate), or from a `vllm serve` (server). Needs rarft[vllm]."""
     device_memory: Annotated[float, NotInResult] = Field(0.0, ge=0, le=1e6)
     """GiB of a device that --dry-run plans for; 0: those of this machine."""
     launch: Annotated[str, NotInResult] = ""
