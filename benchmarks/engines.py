@@ -34,7 +34,7 @@ from rarft.models import generation
 from rarft.models.engines import EngineOptions, open_engine
 from rarft.models.engines.base import Sampling
 from rarft.models.prompts import PromptConfig, render_prompt
-from rarft.records.analogies import read_ranked
+from rarft.records.analogies import read_analogies
 from rarft.records.labels import read_labels
 from rarft.records.problems import load_problems, load_traces
 from rarft.records.rows import write_jsonl
@@ -214,14 +214,13 @@ def sharing(options: argparse.Namespace) -> None:
     """Seconds to sample with each model, samples sharing rows or not; the ways take turns."""
     traces = {trace.id: trace for trace in load_traces(options.traces)}
     problems = load_problems(options.problems)[: options.prompts]
-    ranked = read_ranked(options.analogies)
+    analogies = read_analogies(options.analogies, traces, options.traces)
     prompt = PromptConfig(template="plain", instruction="")
     shared = generation.SHARE_ROWS_ON
     for model in options.models:
         engine: Any = open_engine("transformers", model, EngineOptions(batch_size=options.batch_size))
         prompts = [
-            render_prompt(engine.tokenizer, problem.question, [traces[ranked[problem.id][0]]], prompt)
-            for problem in problems
+            render_prompt(engine.tokenizer, problem.question, analogies[problem.id][:1], prompt) for problem in problems
         ]
         counts, seeds = [options.samples] * len(prompts), list(range(len(prompts)))
         engine.sample(prompts[:1], [2], [0], Sampling(4))

@@ -170,6 +170,23 @@ def test_greedy_samples_are_those_of_generate(kind: str, rows_shared: bool) -> N
         assert all(completion.finished == (completion.token_ids[-1] == 1) for completion in group)
 
 
+def test_a_cache_of_latents_is_decoded_by_generate() -> None:
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+
+    torch.manual_seed(0)
+    small = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 32, "moe_intermediate_size": 16}
+    heads = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "v_head_dim": 8}
+    experts = {"n_routed_experts": 4, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 2}
+    latents = {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8}
+    model = DeepseekV3ForCausalLM(DeepseekV3Config(**small, **heads, **experts, **latents)).eval()
+    prompt = PROMPTS[1]
+    [found] = generate(model, tiny_tokenizer(), [prompt], max_new_tokens=8, temperature=0, eos_ids=[59])
+    expected = model.generate(
+        input_ids=torch.tensor([prompt]), max_new_tokens=8, do_sample=False, eos_token_id=59, pad_token_id=0
+    )[0, len(prompt) :]
+    assert found[0].token_ids == expected.tolist()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_do_not_depend_on_the_batch(kind: str, rows_shared: bool) -> None:
     """Ended rows leave the batch, prompts are reordered, groups are split: the samples stay."""

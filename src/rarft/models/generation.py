@@ -160,7 +160,8 @@ def _decode(
     del on_prompt  # with it the keys and values of prompts that leave
     with _attention(base, cache):
         for step in range(steps):
-            tokens = samples.take(_draw(logits, samples.uniform(step), sampling, samples.row), ends)
+            tokens = _draw(logits, samples.uniform(step), sampling, samples.row)
+            samples.take(tokens, ends)
             if step + 1 == steps:
                 break
             if step == 0 or device.type == "cpu" or step % 8 == 7:  # on a GPU, looking waits for it
@@ -227,11 +228,10 @@ class _Samples:
         """(S,)"""
         return self.noise[self.sample, step]
 
-    def take(self, tokens: Tensor, ends: Tensor) -> Tensor:
+    def take(self, tokens: Tensor, ends: Tensor) -> None:
         """Note the token (S,) of each sample."""
         self.out.append((self.sample, tokens))
         self.done |= torch.isin(tokens, ends)
-        return tokens
 
     def of_rows(self, tokens: Tensor) -> Tensor:
         """The token (R,) of each row, from those of the samples (S,); 0 for a row without samples."""
@@ -249,9 +249,9 @@ class _Samples:
         if not len(tokens):
             return tokens
         way = tokens if self.shares else torch.arange(len(tokens), device=tokens.device)
-        most = way.max() + 1
-        distinct, new = torch.unique(self.row * most + way, return_inverse=True)  # in the order of their rows
-        parent = distinct // most
+        ways = way.max() + 1
+        distinct, new = torch.unique(self.row * ways + way, return_inverse=True)  # in the order of their rows
+        parent = distinct // ways
         copied = torch.zeros_like(parent, dtype=torch.bool)
         copied[1:] = parent[1:] == parent[:-1]
         before, copies = len(self.prompt), parent[copied]
