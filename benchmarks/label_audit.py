@@ -4,8 +4,10 @@
     # policy, and a judge for the first problems
     rarft run recipes/quickstart.yaml --until warmup
     python benchmarks/label_audit.py testbed --quickstart runs/quickstart --judge-model M --output runs/audit-testbed
-    # real problems: likelihood, pass-rate, and a judge
+    # real problems: likelihood and pass-rate, and a judge where one is named
     python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --output runs/audit-gsm8k
+    python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --reward code \
+        --instruction "Write the function in a Python code block." --output runs/audit-mbpp
 
 The judge is `--judge-model` at `--judge-url`, or behind a `transformers serve` that is started for it. Every part is a
 stage: started again, it goes on where it was. The results are in OUTPUT/audit/audit.md.
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.core.artifacts import read_manifest
+from rarft.models.prompts import BOXED
 from rarft.preparation.prepare import PrepareConfig, prepare
 from rarft.records.problems import load_problems, load_traces
 from rarft.records.rows import write_jsonl
@@ -63,7 +66,7 @@ def on_testbed(options: argparse.Namespace) -> None:
 
 
 def on_problems(options: argparse.Namespace) -> None:
-    """Likelihood, pass-rate and a judge on real problems."""
+    """Likelihood and pass-rate on real problems, and a judge where one is named."""
     out: Path = options.output
     out.mkdir(parents=True, exist_ok=True)
     traces = load_traces(options.traces)
@@ -72,7 +75,8 @@ def on_problems(options: argparse.Namespace) -> None:
     if options.max_steps:
         problems = [p for p in problems if p.id in steps and steps[p.id] <= options.max_steps]
     write_jsonl(out / "problems.jsonl", problems[: options.n_problems])
-    data = prepare(PrepareConfig(problems=str(out / "problems.jsonl"), traces=options.traces), out / "data")
+    kept = PrepareConfig(problems=str(out / "problems.jsonl"), traces=options.traces, verifier=options.reward)
+    data = prepare(kept, out / "data")
     write_jsonl(out / "solutions.jsonl", traces)
     common: dict[str, Any] = {
         "problems": str(data),
@@ -80,18 +84,21 @@ def on_problems(options: argparse.Namespace) -> None:
         "model": options.model,
         "candidates": {"per_problem": options.per_problem, "uniform": 0.5, "bm25": 0.5},
         "gold_solutions": str(out / "solutions.jsonl"),
-        "prompt": {"max_trace_tokens": 300},
+        "prompt": {"max_trace_tokens": 300, "instruction": options.instruction},
         "seed": options.seed,
     }
-    sampling = {"samples": options.samples, "base_samples": 4 * options.samples, "batch_size": 48}
+    sampling = {"samples": options.samples, "base_samples": 4 * options.samples, "reward": options.reward}
     sampling["max_new_tokens"] = options.max_new_tokens
     runs: dict[str, Any] = {
         "likelihood-answer": {"labeler": "likelihood", "likelihood": {"target": "answer"}},
         "likelihood-solution": {"labeler": "likelihood", "likelihood": {"target": "solution"}},
         "pass-rate": {"labeler": "pass-rate", "pass_rate": sampling},
     }
-    options.judge_model = options.judge_model or options.model
-    compare(out, common, runs | {"judge": {}}, options)
+    if options.reward == "code":  # its problems have no answer
+        del runs["likelihood-answer"]
+    if options.judge_model:
+        runs["judge"] = {}
+    compare(out, common, runs, options)
 
 
 def compare(out: Path, common: dict[str, Any], runs: dict[str, Any], options: argparse.Namespace) -> None:
@@ -154,12 +161,14 @@ def main() -> None:
         real.add_argument(f"--{name}", required=True)
     real.add_argument("--max-steps", type=int, help="only problems whose own solution has at most so many lines")
     real.add_argument("--max-new-tokens", type=int, default=256)
+    real.add_argument("--reward", default="math")
+    real.add_argument("--instruction", default=BOXED)
     for sub in (bed, real):
         sub.add_argument("--output", type=Path, required=True)
         sub.add_argument("--n-problems", type=int)
         sub.add_argument("--per-problem", type=int)
         sub.add_argument("--samples", type=int, help="per pair; four times as many per problem without a trace")
-        sub.add_argument("--judge-model", help="testbed: no judge without it; problems: MODEL by default")
+        sub.add_argument("--judge-model", help="no judge without it")
         sub.add_argument("--judge-url", help="an OpenAI-compatible server; without it, one is started")
         sub.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -184,3 +184,24 @@ def newcombe(count: int, n: int, base: int, n_base: int, level: float = 0.95) ->
     p, p0 = count / n, base / n_base
     (low, high), (low0, high0) = wilson(count, n, level), wilson(base, n_base, level)
     return p - p0 - math.hypot(p - low, high0 - p0), p - p0 + math.hypot(high - p, p0 - low0)
+
+
+def balanced_threshold(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[float, float]:
+    """The score from which on to call something relevant, and its balanced accuracy; of equal ones the lowest.
+
+    Balanced accuracy is (share of relevant ones kept + share of others left out) / 2.
+
+    Args:
+        scores, relevant: one of each for everything that was judged; both verdicts occur.
+
+    >>> balanced_threshold([1.0, 2.0, 4.0, 8.0], [False, False, True, True])
+    (3.0, 1.0)
+    """
+    distinct, place = np.unique(np.asarray(scores, dtype=np.float64), return_inverse=True)
+    truth = np.asarray(relevant, dtype=bool)
+    yes, no = (np.bincount(place[which], minlength=len(distinct)) for which in (truth, ~truth))
+    kept = np.cumsum(yes[::-1])[::-1] / yes.sum()
+    left_out = (np.cumsum(no) - no) / no.sum()
+    accuracy = (kept + left_out) / 2
+    best = int(np.argmax(accuracy))
+    return float(distinct[: best + 1][-2:].mean()), float(accuracy[best])

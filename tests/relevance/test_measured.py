@@ -271,10 +271,13 @@ def test_pass_rate_counts_verified_samples(tmp_path: Path, policy: str) -> None:
         assert row["score"] == pytest.approx(right / n - others / n_others)
         assert row["relevant"] == (probability_better(right, n, others, n_others) >= 0.8)
         assert words[12] == f"{right / n - base / n_base:+.3f}"
+    ends = [[float(end) for end in row["rationale"].split("[")[1].split("]")[0].split(",")] for row in found]
     assert len({row["score"] for row in found}) > 3
     manifest = read_manifest(tmp_path / "one")
     assert manifest["ledger"]["tokens_out"] > 36 * 40
     assert {"accuracy_with_trace", "accuracy_without"} <= set(manifest["results"])
+    assert manifest["results"]["better_than_none"] == sum(low > 0 for low, _ in ends)
+    assert manifest["results"]["worse_than_none"] == sum(high < 0 for _, high in ends)
     for start in range(0, 36, 6):  # what one gains the others lose
         assert sum(row["score"] for row in found[start : start + 6]) == pytest.approx(0)
 

@@ -24,7 +24,8 @@ from rarft.retriever import RetrieveConfig, TraceIndex, find_analogies, retrieve
 from rarft.serve import BundleConfig, bundle
 from rarft.serve.folder import open_bundle
 from rarft.serve.live import Corpus
-from rarft.serve.threshold import balanced_threshold, choose_minimum
+from rarft.serve.threshold import choose_minimum
+from rarft.stats import balanced_threshold
 from tests.serve import recording
 from tests.serve.conftest import QUESTION, Running
 from tests.serve.stub_upstream import StubUpstream

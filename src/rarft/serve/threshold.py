@@ -8,11 +8,8 @@ that of the chosen score on the labels that chose it, so a little too high.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from rarft.core.errors import InputError
 from rarft.records.labels import read_labels
@@ -20,6 +17,7 @@ from rarft.records.problems import load_problems
 from rarft.retriever.encoder import fingerprint
 from rarft.retriever.search import find_analogies
 from rarft.retriever.trace_index import BASELINES, TraceIndex
+from rarft.stats import balanced_threshold
 
 
 @dataclass(frozen=True)
@@ -61,18 +59,3 @@ def choose_minimum(index: TraceIndex, labels: str, problems: str) -> Minimum:
             "trained_on": len(given) - len(asked),
         },
     )
-
-
-def balanced_threshold(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[float, float]:
-    """The score from which on to call a trace relevant, and its balanced accuracy; of equal ones the lowest.
-
-    Args:
-        scores, relevant: one each per problem; both verdicts occur.
-    """
-    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(relevant, dtype=bool)
-    distinct = np.unique(values)
-    places = np.concatenate([distinct[:1], (distinct[1:] + distinct[:-1]) / 2])
-    kept = values[None, :] >= places[:, None]
-    accuracy = (kept[:, truth].mean(1) + (~kept[:, ~truth]).mean(1)) / 2
-    at = int(np.argmax(accuracy))
-    return float(places[at]), float(accuracy[at])

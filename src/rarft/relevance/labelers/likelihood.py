@@ -35,6 +35,7 @@ from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.relative import deviations
 from rarft.relevance.resume import by_problem
+from rarft.stats import balanced_threshold
 
 
 class LikelihoodConfig(Config):
@@ -256,18 +257,10 @@ def calibrated_threshold(known: Sequence[tuple[float, bool]], source: str, seed:
             "two of each (use the same seed, candidates and problems for both labelers)"
         )
     rng = np.random.default_rng(seed)
-    halves = [
-        (np.asarray(part)[order := rng.permutation(len(part))][::2], np.asarray(part)[order][1::2])
-        for part in (yes, no)
-    ]
-
-    def balanced(threshold: float, half: int) -> float:
-        return float(((halves[0][half] > threshold).mean() + (halves[1][half] <= threshold).mean()) / 2)
-
-    values = np.sort(np.concatenate([halves[0][0], halves[1][0]]))
-    options = (values[1:] + values[:-1]) / 2
-    best = max(options.tolist(), key=lambda threshold: balanced(threshold, 0))
+    yes, no = (rng.permutation(part).tolist() for part in (yes, no))
+    best, balanced = balanced_threshold(yes[::2] + no[::2], [True] * len(yes[::2]) + [False] * len(no[::2]))
+    held_out = float(((np.array(yes[1::2]) > best).mean() + (np.array(no[1::2]) <= best).mean()) / 2)
     return best, {
         "likelihood_calibration_pairs": len(known),
-        "likelihood_balanced_accuracy": {"chosen_on": balanced(best, 0), "held_out": balanced(best, 1)},
+        "likelihood_balanced_accuracy": {"chosen_on": balanced, "held_out": held_out},
     }

@@ -65,17 +65,21 @@ class PassRate(Labeler):
         check_problems(self.setting.problems, self.setting.problems_path, self.options.reward)
         config, file = self.options, scratch / "pass-rate.jsonl"
         rows = by_problem(pairs, lambda: Sampler(self.setting, config), file, "sampling", total, work)
-        with_trace = without = n_pairs = n_problems = 0
+        with_trace = without = n_pairs = n_problems = above = below = 0
         for own, row in rows:
             work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
             in_all = sum(row["right"])
             for pair, right in zip(own, row["right"], strict=True):
-                write(_label(pair, right, in_all - right, len(own) - 1, row["base"], config))
+                over_none = newcombe(right, config.samples, row["base"], config.base_samples)
+                above, below = above + (over_none[0] > 0), below + (over_none[1] < 0)
+                write(_label(pair, right, in_all - right, len(own) - 1, row["base"], over_none, config))
             with_trace, n_pairs = with_trace + in_all, n_pairs + len(own)
             without, n_problems = without + row["base"], n_problems + 1
         work.results |= {
             "accuracy_with_trace": with_trace / max(1, n_pairs * config.samples),
             "accuracy_without": without / max(1, n_problems * config.base_samples),
+            "better_than_none": above,
+            "worse_than_none": below,
         }
 
     def estimate(self, pairs: Count, problems: Count, characters: int) -> tuple[dict[str, Count], list[str]]:
@@ -144,12 +148,20 @@ class Sampler:
         return zlib.crc32(f"{self.setting.seed} {problem.id} {trace.id if trace else ''}".encode())
 
 
-def _label(pair: Pair, right: int, others: int, n_others: int, base: int, config: PassRateConfig) -> Label:
+def _label(
+    pair: Pair,
+    right: int,
+    others: int,
+    n_others: int,
+    base: int,
+    over_none: tuple[float, float],
+    config: PassRateConfig,
+) -> Label:
     """The label of a pair whose problem has `n_others` other candidates, with `others` right samples among them."""
     n, n_base = config.samples, config.base_samples
     against, n_against = (others, n * n_others) if n_others else (base, n_base)
     better = probability_better(right, n, against, n_against)
-    low, high = newcombe(right, n, base, n_base)
+    low, high = over_none
     rationale = (
         f"{right}/{n} right with, {others}/{n * n_others} with the other candidates, {base}/{n_base} without; "
         f"over none {right / n - base / n_base:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; helps with probability "
