@@ -12,7 +12,7 @@ demo: .venv/demo-ready
 	$(BIN)/rarft run recipes/quickstart.yaml
 
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/dev-ready
 	$(BIN)/ruff check src tests benchmarks

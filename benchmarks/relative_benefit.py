@@ -1,6 +1,7 @@
 """What it changes that benefit is relative: likelihood labels against the known structure, with and without it.
 
     python benchmarks/relative_benefit.py RUN/label RUN/testbed
+    python benchmarks/relative_benefit.py RUN/label          # where no structure is known: the counts alone
 
 Reads the labels of `rarft label --labeler likelihood` and the testbed they were made on; each rationale holds the gain
 over no trace. Prints how well the gain over no trace and the deviations above the problem's other candidates find
@@ -15,7 +16,7 @@ from collections import defaultdict
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from rarft.records.labels import read_labels
+from rarft.records.labels import Label, read_labels
 from rarft.records.problems import load_problems, load_traces
 from rarft.relevance.audit import comparisons
 
@@ -24,28 +25,39 @@ def main() -> None:
     """Read the command line and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels")
-    parser.add_argument("testbed")
+    parser.add_argument("testbed", nargs="?")
     options = parser.parse_args()
-    asked = {p.id: p.extra["structure"] for p in load_problems(f"{options.testbed}/train")}
-    told = {t.id: t.extra["structure"] for t in load_traces(f"{options.testbed}/corpus")}
     labels = list(read_labels(options.labels))
-    right = np.array([asked[row.problem_id] == told[row.trace_id] for row in labels])
-    relevant = np.array([row.relevant for row in labels])
-    scores = {
-        "gain over no trace": np.array([float(row.rationale.split()[1].rstrip(",")) for row in labels]),
-        "deviations above the others": np.array([row.score for row in labels]),
+    gain = np.array([float(row.rationale.split()[1].rstrip(",")) for row in labels])
+    called = {
+        "relevant by these labels": np.array([row.relevant for row in labels]),
+        "by the best split of the gains above 0": gain > best_split(gain[gain > 0]),
     }
+    print(
+        f"{len(labels)} pairs of {len({row.problem_id for row in labels})} problems; mean gain over no trace "
+        f"{gain.mean():+.2f} nats per token, {(gain > 0).mean():.1%} above 0"
+    )
+    for name, which in called.items():
+        print(f"{name}: {which.sum()}")
+    if options.testbed:
+        against_structure(labels, gain, called, options.testbed)
+
+
+def against_structure(labels: list[Label], gain: np.ndarray, called: dict[str, np.ndarray], testbed: str) -> None:
+    """Print how gains, deviations and both verdicts agree with the structure."""
+    asked = {p.id: p.extra["structure"] for p in load_problems(f"{testbed}/train")}
+    told = {t.id: t.extra["structure"] for t in load_traces(f"{testbed}/corpus")}
+    right = np.array([asked[row.problem_id] == told[row.trace_id] for row in labels])
+    print(
+        f"{right.sum()} of the problem's structure: mean gain {gain[right].mean():+.2f}, of the others "
+        f"{gain[~right].mean():+.2f}"
+    )
     own = defaultdict(list)
     for i, row in enumerate(labels):
         own[row.problem_id].append(i)
     groups = [np.array(rows) for rows in own.values()]
-    gain = scores["gain over no trace"]
-    print(f"{len(labels)} pairs of {len(groups)} problems, {right.sum()} of the problem's structure")
-    print(
-        f"mean gain over no trace {gain[right].mean():+.2f} nats per token with the structure, "
-        f"{gain[~right].mean():+.2f} without; {(gain[~right] > 0).mean():.1%} of the latter are above 0"
-    )
     with_one = [rows for rows in groups if right[rows].any()]
+    scores = {"gain over no trace": gain, "deviations above the others": np.array([row.score for row in labels])}
     for name, score in scores.items():
         won, compared = np.sum([comparisons(score[rows], right[rows]) for rows in groups], axis=0)
         first = sum(bool(right[rows[score[rows].argmax()]]) for rows in with_one)
@@ -53,9 +65,8 @@ def main() -> None:
             f"{name}: AUC {roc_auc_score(right, score):.3f} over all pairs, {won / compared:.3f} within a problem; "
             f"highest for {first} of the {len(with_one)} problems that have one"
         )
-    before = gain > best_split(gain[gain > 0])
-    for name, called in (("relevant by these labels", relevant), ("by the best split of the gains above 0", before)):
-        print(f"{name}: {called.sum()}, of which {(called & right).sum()} have the structure")
+    for name, which in called.items():
+        print(f"{name}: {(which & right).sum()} of {which.sum()} have the structure")
 
 
 def best_split(values: np.ndarray) -> float:
