@@ -2,6 +2,7 @@
 # make test: lint, types, tests. Both make a virtual environment of their own in .venv first.
 # make test-vllm: what needs vLLM, with its CPU build, in .venv-vllm.
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 
 VLLM := .venv-vllm/bin
@@ -12,7 +13,7 @@ demo: .venv/demo-ready
 	$(BIN)/rarft run recipes/quickstart.yaml
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/dev-ready
 	$(BIN)/ruff check src tests benchmarks

@@ -1,7 +1,7 @@
 """The recipe: every stage of a run in one typed YAML file, and the runner that walks it.
 
-    name: gsm8k
-    output: runs/gsm8k
+    name: mine
+    output: runs/mine
     inputs: {model: ../models/smollm2}         # named values, used as ${model}
     stages:
       prepare: {problems: ${problems}, traces: ${traces}}
