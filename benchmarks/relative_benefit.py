@@ -37,10 +37,11 @@ def main() -> None:
         f"{len(labels)} pairs of {len({row.problem_id for row in labels})} problems; mean gain over no trace "
         f"{gain.mean():+.2f} nats per token, {(gain > 0).mean():.1%} above 0"
     )
-    for name, which in called.items():
-        print(f"{name}: {which.sum()}")
     if options.testbed:
         against_structure(labels, gain, called, options.testbed)
+    else:
+        for name, which in called.items():
+            print(f"{name}: {which.sum()}")
 
 
 def against_structure(labels: list[Label], gain: np.ndarray, called: dict[str, np.ndarray], testbed: str) -> None:

@@ -7,6 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from rarft import stats
@@ -164,3 +166,20 @@ def test_refusals() -> None:
 def test_a_huge_exponent_is_a_vote_like_any_other() -> None:
     assert metrics.normal_answer("1e999999999") == "1e999999999"
     assert metrics.normal_answer("1e3") == metrics.normal_answer("1,000")
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=2, max_size=30))
+def test_no_other_score_does_better(pairs: list[tuple[int, bool]]) -> None:
+    scores, truth = [s / 10 for s, _ in pairs], [t for _, t in pairs]
+    if len(set(truth)) < 2:
+        return
+
+    def accuracy(at: float) -> float:
+        kept = [s >= at for s in scores]
+        right = [sum(k == t for k, t in zip(kept, truth, strict=True) if t == which) / truth.count(which)
+                 for which in (True, False)]  # fmt: skip
+        return sum(right) / 2
+
+    value, best = stats.balanced_threshold(scores, truth)
+    assert best == pytest.approx(accuracy(value))
+    assert all(accuracy(at) <= best + 1e-12 for at in np.linspace(-0.1, 1.1, 49))

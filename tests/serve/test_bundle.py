@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rarft.cli import main
 from rarft.core.artifacts import MANIFEST, read_manifest, write_json
@@ -25,7 +23,6 @@ from rarft.serve import BundleConfig, bundle
 from rarft.serve.folder import open_bundle
 from rarft.serve.live import Corpus
 from rarft.serve.threshold import choose_minimum
-from rarft.stats import balanced_threshold
 from tests.serve import recording
 from tests.serve.conftest import QUESTION, Running
 from tests.serve.stub_upstream import StubUpstream
@@ -213,23 +210,6 @@ def test_the_minimum_separates_what_the_labels_separate(toy: dict[str, str], toy
     assert chosen.about["balanced_accuracy"] == 1.0 and chosen.about["not_judged"] == 0
     kept = [hit.score >= chosen.value for hit in best.values()]
     assert kept == [hit.score > middle for hit in best.values()]
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=2, max_size=30))
-def test_no_other_score_does_better(pairs: list[tuple[int, bool]]) -> None:
-    scores, truth = [s / 10 for s, _ in pairs], [t for _, t in pairs]
-    if len(set(truth)) < 2:
-        return
-
-    def accuracy(at: float) -> float:
-        kept = [s >= at for s in scores]
-        right = [sum(k == t for k, t in zip(kept, truth, strict=True) if t == which) / truth.count(which)
-                 for which in (True, False)]  # fmt: skip
-        return sum(right) / 2
-
-    value, best = balanced_threshold(scores, truth)
-    assert best == pytest.approx(accuracy(value))
-    assert all(accuracy(at) <= best + 1e-12 for at in np.linspace(-0.1, 1.1, 49))
 
 
 def test_labels_of_one_kind_choose_nothing(toy: dict[str, str], toy_index: str, tmp_path: Path) -> None:
