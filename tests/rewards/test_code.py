@@ -68,20 +68,6 @@ def test_the_last_block_of_python_is_the_program(text, program):
     assert last_program(text) == program
 
 
-@pytest.mark.parametrize(
-    "piece", ["`", "``` ", "```\n", "```python\n", " ", "\t\n", "``` \t", " x\n", "```x", "\r", "\n "]
-)
-def test_taking_out_the_program_is_linear(piece):
-    took = []
-    for size in (20_000, 200_000):
-        started = time.process_time()
-        for start in ("```", "```python", ""):
-            for end in ("`", "\n```", ""):
-                last_program(f"{start}{piece * (size // len(piece))}{end}")
-        took.append(time.process_time() - started)
-    assert took[1] < 40 * took[0] + 0.1
-
-
 # What the tests may do
 
 

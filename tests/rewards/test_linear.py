@@ -30,7 +30,8 @@ PIECES = [
     "aaa ", ", ", " because", "because ", "the ", "the answer", "the answer to", "the answer to a", "final answer ",
     "answer", "answer to be ", "is ", "####", "\\boxed", "\\boxed{", "\\boxed{5}", "\\fbox {", "<answer>",
     "</answer>", "\\[", "\\]", "\\(", "\\text", "\\text{", "\\mbox ", "\\frac", "\\frac{1}{2}", "\\i", "\\arc",
-    "\\mathrm{A}", "A) ", "B.", "or ", "{,}", "\\approx", "lcm", "\n```", "\n ",
+    "\\mathrm{A}", "A) ", "B.", "or ", "{,}", "\\approx", "lcm", "\n```", "\n ", "\r", "\t\n", "```x", "``` \t",
+    "```python\n", " x\n",
 ]  # fmt: skip
 ENDS = ["`!", "", "\n5"]
 
