@@ -19,7 +19,7 @@ from rarft.preflight.verdict import conclude
 from tests.policy.tiny import save_policy
 from tests.relevance.test_measured import values
 
-FACTS = {"context_length": 2048, "max_new_tokens": 48, "scored_pairs": 640, "scoring_seconds": 20.0}
+FACTS = {"context_length": 2048, "max_new_tokens": 48, "problems": 500, "scored_pairs": 640, "scoring_seconds": 20.0}
 
 
 def command(folder: Path, *more: str) -> list[str]:
@@ -87,7 +87,7 @@ def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch:
         problems=str(tmp_path / "problems.jsonl"), traces=str(tmp_path / "traces.jsonl"), candidates=4, n_problems=4,
         model=str(tmp_path / "model"), shortlist=2,
     )  # fmt: skip
-    problems, traces = stage.sample_of(config)
+    problems, traces = stage.sample_of(config, stage.load_problems(config.problems))
     pools = stage.candidates(problems, traces, config)
     for problem, pool, tried in zip(problems, pools, ranked, strict=True):
         text = tokenizer(str(problem.extra["solution"]), add_special_tokens=False)["input_ids"]
@@ -102,7 +102,7 @@ def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch:
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
-    return result | {"reasons": [line for line in result["reasons"] if " s of " not in line and " s per " not in line]}
+    return result | {"reasons": [line for line in result["reasons"] if "1,000" not in line]}
 
 
 def test_without_gold_solutions_the_samples_choose(tmp_path: Path) -> None:
@@ -155,6 +155,8 @@ NOTHING = dict.fromkeys(LOOK_ALIKES_MISLEAD, 0.0)
     "chances, verdict, told",
     [
         (LOOK_ALIKES_MISLEAD, "helps", "what BM25 finds alike misleads, and harms"),
+        (LOOK_ALIKES_MISLEAD | {"bm25": 0.2}, "helps", "what BM25 finds alike misleads: "),
+        (LOOK_ALIKES_MISLEAD | {"bm25": 0.5}, "helps", "what BM25 finds alike helps, and falls short of the best: "),
         (LOOK_ALIKES_MISLEAD | {"none": 0.0}, "helps", "plain GRPO would stand still where RL with examples can learn"),
         (NOTHING, "too weak", "the policy is too weak for these problems"),
         (NOTHING, "too weak", "RL will hardly move"),
@@ -165,7 +167,8 @@ NOTHING = dict.fromkeys(LOOK_ALIKES_MISLEAD, 0.0)
 def test_what_follows(chances: dict[str, float], verdict: str, told: str) -> None:
     result, page = conclude({"plain": rows(0, chances)}, FACTS, 0)
     assert result["verdict"] == verdict and told in page
-    assert "1,000 rollouts take 71 s" in page and "31 s per 1,000 pairs" in page
+    assert "1,000 rollouts take 71 s: RL that sees each of 500 problems once, with 16 samples, 9m31s" in page
+    assert "31 s per 1,000 pairs: 8m20s for 32 candidates of each problem" in page
 
 
 def test_a_template_that_hides_the_example_is_found() -> None:
@@ -173,10 +176,22 @@ def test_a_template_that_hides_the_example_is_found() -> None:
     result, page = conclude(found, FACTS, 0)
     assert result["template"] == "plain"
     assert "the chat template hides the example from this policy" in page
-    weak = LOOK_ALIKES_MISLEAD | {"best": 0.1}
+    weak = LOOK_ALIKES_MISLEAD | {"none": 0.0, "best": 0.1}
     for chat, hides in ((NOTHING, True), (weak, False)):  # on the same problems, and only beyond chance
         found = {"chat": rows(0, chat, 24), "plain": rows(1, weak, 24)}
         assert any("hides" in reason for reason in conclude(found, FACTS, 0)[0]["reasons"]) is hides
+    easier = {
+        "none": 0.5,
+        "random": 0.5,
+        "bm25": 0.5,
+        "untuned": 0.5,
+        "best": 0.95,
+    }  # the same gain, from a better start
+    both, _ = conclude({"chat": rows(0, NOTHING | {"best": 0.45}), "plain": rows(1, easier)}, FACTS, 0)
+    assert not any("hides" in reason for reason in both["reasons"])
+    cut = [row | {"truncated": 38} for row in rows(0, NOTHING)]
+    _, page = conclude({"chat": cut, "plain": rows(1, LOOK_ALIKES_MISLEAD)}, FACTS, 0)
+    assert "95% of its answers were cut, so that a larger --max-new-tokens may show otherwise" in page
     same, _ = conclude({"chat": rows(0, LOOK_ALIKES_MISLEAD), "plain": rows(1, LOOK_ALIKES_MISLEAD)}, FACTS, 0)
     assert not any("hides" in reason for reason in same["reasons"])
 

@@ -105,6 +105,32 @@ def test_no_leak_under_any_seed(seed):
     assert find_leaks(generate(CONFIG.model_copy(update={"seed": seed}))[0]) == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_other_use_passes_the_tests_of_a_problem(seed):
+    """Of all that the corpus shows, whatever it takes: a function's rival may be one for another kind of argument."""
+    made, house, _ = generate(CONFIG.model_copy(update={"seed": seed}))
+    space: dict = {}
+    exec(house.source, space)
+    uses = {item.structure for item in made["corpus"]}
+    assert set(house.names) < uses
+    for item in (*made["train"], *made["eval"], *made["eval-seen"]):
+        cases = [ast.parse(test).body[0].test for test in item.columns["tests"]]
+        inputs = [ast.literal_eval(case.left.args[0]) for case in cases]
+        wanted = [ast.literal_eval(case.comparators[0]) for case in cases]
+
+        def makes(use: str, inputs=inputs, wanted=wanted, k=item.columns["k"]) -> bool:
+            try:
+                values = inputs
+                for function in (space[house.names[key]] for key in use.split("+")):
+                    two = function.__code__.co_argcount == 2
+                    values = [function(value, k) if two else function(value) for value in values]
+                return values == wanted
+            except (TypeError, ValueError, IndexError, AttributeError):
+                return False
+
+        assert [use for use in uses if makes(use)] == [item.structure], item.question
+
+
 def test_looks_lead_nowhere_and_no_guard_blocks_a_precedent(made):
     assert lexical_recall(made) <= 0.1
     for item in made["eval"][:40]:

@@ -107,7 +107,7 @@ def estimate(config: PreflightConfig, known: Known) -> Estimate:
 
 
 @stage(
-    "preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate, version=3
+    "preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate, version=4
 )
 def run_preflight(config: PreflightConfig, work: Work) -> None:
     """Measure on a sample what examples do for a policy, and say what follows.
@@ -117,7 +117,8 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
     Raises:
         InputError: bad problems or traces, a model or encoder that can't be loaded, a prompt that does not fit.
     """
-    problems, traces = sample_of(config)
+    everything = load_problems(config.problems)
+    problems, traces = sample_of(config, everything)
     check_problems(problems, config.problems, config.reward)
     solutions = gold_solutions(problems, load_traces(config.gold_solutions) if config.gold_solutions else ())
     log(f"preflight: {len(problems)} problems, {len(traces)} traces, {config.samples} samples of each arm")
@@ -142,6 +143,7 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
             facts: dict[str, Any] = {
                 "context_length": policy.engine.context_length,
                 "max_new_tokens": config.max_new_tokens,
+                "problems": len(everything),
             }
     facts |= {"scored_pairs": sum(one.pairs for one in ranked), "scoring_seconds": sum(one.seconds for one in ranked)}
     for row in done.values():
@@ -153,10 +155,10 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
     print(page)
 
 
-def sample_of(config: PreflightConfig) -> tuple[list[Problem], list[Trace]]:
+def sample_of(config: PreflightConfig, problems: Sequence[Problem]) -> tuple[list[Problem], list[Trace]]:
     """Problems and traces drawn by the seed, in the order of their files."""
     rng = random.Random(config.seed)
-    problems, traces = load_problems(config.problems), load_traces(config.traces)
+    traces = load_traces(config.traces)
     chosen = sorted(rng.sample(range(len(problems)), min(config.n_problems, len(problems))))
     drawn = sorted(rng.sample(range(len(traces)), min(config.n_traces, len(traces))))
     return [problems[i] for i in chosen], [traces[i] for i in drawn]

@@ -11,6 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from rarft.core.config import Config
+from rarft.core.progress import format_seconds
+from rarft.policy.config import TrainConfig
+from rarft.relevance.candidates import CandidateConfig
 from rarft.stats import bootstrap
 
 LEARNABLE, WEAK, EASY = 0.1, 0.05, 0.95
@@ -29,7 +33,8 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
 
     Args:
         found: for each template the rows of its problems, as `_Policy.measure` makes them.
-        facts: `context_length`, `max_new_tokens`, `scored_pairs`, `scoring_seconds`.
+        facts: `context_length`, `max_new_tokens`, `problems` (how many there are in all), `scored_pairs`,
+            `scoring_seconds`.
 
     Returns:
         preflight.json's content (`verdict`, `reasons`, `templates`), and preflight.md's text.
@@ -37,7 +42,7 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
     tables = {template: table_of(rows, seed) for template, rows in found.items()}
     best = max(tables, key=lambda t: (tables[t]["arms"]["best"]["value"], tables[t]["arms"]["none"]["value"]))
     verdict, reasons = _verdict(tables, best, _hidden(found, best, seed))
-    reasons += _lengths(found[best], facts) + _costs(found[best], facts)
+    reasons += _lengths(found[best], tables[best]["cut"], facts) + _costs(found[best], facts)
     result = {"verdict": verdict, "template": best, "reasons": reasons, "templates": tables}
     return result, _page(result)
 
@@ -64,7 +69,9 @@ def table_of(rows: Sequence[Row], seed: int) -> dict[str, Any]:
         if own:
             lost = np.array([np.mean(row["rewards"]["best"]) - np.mean(row["rewards"][name]) for row in own])
             arms[name]["best_is_better_by"] = _interval(lost, seed)
-    return {"n_problems": len(rows), "arms": arms, "by_likelihood": all(row["by_likelihood"] for row in rows)}
+    cut = sum(row["truncated"] for row in rows) / max(1, sum(len(row["lengths"]) for row in rows))
+    by_likelihood = all(row["by_likelihood"] for row in rows)
+    return {"n_problems": len(rows), "arms": arms, "cut": cut, "by_likelihood": by_likelihood}
 
 
 def _interval(values: np.ndarray, seed: int) -> dict[str, float]:
@@ -73,9 +80,15 @@ def _interval(values: np.ndarray, seed: int) -> dict[str, float]:
 
 
 def _hidden(found: dict[str, list[Row]], best: str, seed: int) -> list[str]:
-    """The templates with which the best example led to fewer right answers than with `best`, on the same problems."""
-    ours = np.array([np.mean(row["rewards"]["best"]) for row in found[best]])
-    gaps = {t: ours - [np.mean(row["rewards"]["best"]) for row in rows] for t, rows in found.items() if t != best}
+    """The templates with which the best example gains less over none than with `best`, where it gains."""
+
+    def gains(rows: Sequence[Row]) -> np.ndarray:
+        return np.array([np.mean(row["rewards"]["best"]) - np.mean(row["rewards"]["none"]) for row in rows])
+
+    ours = gains(found[best])
+    if _interval(ours, seed)["low"] <= 0:
+        return []
+    gaps = {t: ours - gains(rows) for t, rows in found.items() if t != best}  # on the same problems
     return [template for template, gap in gaps.items() if _interval(gap, seed)["low"] > 0]
 
 
@@ -101,21 +114,35 @@ def _alike(arms: dict[str, Any]) -> list[str]:
     found = []
     for name in ("bm25", "untuned"):
         if name in arms and arms[name]["best_is_better_by"]["low"] > 0:
-            harms = ", and harms" if arms[name]["gain"]["high"] < 0 else ""
+            gain = arms[name]["gain"]
+            if gain["high"] < 0:
+                what = f"misleads, and harms: {_told(arms[name])} right"
+            elif gain["low"] <= 0:
+                what = f"misleads: {_told(arms[name])} right, no better than none beyond chance"
+            else:
+                what = f"helps, and falls short of the best: {_told(arms[name])} right"
             found.append(
-                f"{TITLES[name]} misleads{harms}: {_told(arms[name])} right; that gap to the best is what a retriever "
-                "trained on benefit has to win"
+                f"{TITLES[name]} {what}; the gap to the best is what a retriever trained on benefit has to win"
             )
     return found
 
 
 def _templates(tables: dict[str, dict[str, Any]], best: str, hidden: Sequence[str]) -> list[str]:
-    right = {template: _told(table["arms"]["best"]) for template, table in tables.items()}
-    return [
-        f"the {template} template hides the example from this policy ({right[template]} right with the best one, "
-        f"{right[best]} with {best}); train and evaluate with --prompt.template {best}"
-        for template in hidden
-    ]
+    def told(template: str) -> str:
+        arms = tables[template]["arms"]
+        return f"{_told(arms['none'])} right with none and {_told(arms['best'])} with the best one"
+
+    reasons = []
+    for template in hidden:
+        line = (
+            f"the {template} template hides the example from this policy: {told(template)}, with {best} {told(best)}; "
+        )
+        if (cut := tables[template]["cut"]) > LEARNABLE:
+            line += (
+                f"{cut:.0%} of its answers were cut, so that a larger --max-new-tokens may show otherwise; until then "
+            )
+        reasons.append(line + f"train and evaluate with --prompt.template {best}")
+    return reasons
 
 
 def _groups(arms: dict[str, Any]) -> list[str]:
@@ -131,9 +158,8 @@ def _groups(arms: dict[str, Any]) -> list[str]:
     return [line]
 
 
-def _lengths(rows: Sequence[Row], facts: dict[str, Any]) -> list[str]:
+def _lengths(rows: Sequence[Row], cut: float, facts: dict[str, Any]) -> list[str]:
     lengths = np.array([length for row in rows for length in row["lengths"]] or [0])
-    cut = sum(row["truncated"] for row in rows) / max(1, len(lengths))
     longest, limit = max(row["longest_prompt"] for row in rows), facts["context_length"]
     line = (
         f"answers have {np.median(lengths):.0f} tokens in the median, 95 % of them {np.quantile(lengths, 0.95):.0f} or "
@@ -144,15 +170,25 @@ def _lengths(rows: Sequence[Row], facts: dict[str, Any]) -> list[str]:
 
 
 def _costs(rows: Sequence[Row], facts: dict[str, Any]) -> list[str]:
-    pairs, scoring = facts["scored_pairs"], facts["scoring_seconds"]
-    rollouts, sampling = sum(row["rollouts"] for row in rows), sum(row["seconds"] for row in rows)
+    problems, group = facts["problems"], _default(TrainConfig, "num_generations")
+    sampling = sum(row["seconds"] for row in rows) / max(1, sum(row["rollouts"] for row in rows))
+    once = format_seconds(sampling * problems * group)
     found = [
-        f"on this machine 1,000 rollouts take {1000 * sampling / max(1, rollouts):.0f} s; a training step of 16 x 16 "
-        f"about {256 * sampling / max(1, rollouts):.0f} s of sampling, and about as much again for its update"
+        f"on this machine 1,000 rollouts take {1000 * sampling:.0f} s: RL that sees each of {problems:,} problems "
+        f"once, with {group} samples, {once}, and its updates, which were not measured"
     ]
-    if pairs:
-        found.append(f"likelihood labels take {1000 * scoring / pairs:.0f} s per 1,000 pairs")
+    if facts["scored_pairs"]:
+        scoring, each = facts["scoring_seconds"] / facts["scored_pairs"], _default(CandidateConfig, "per_problem")
+        every = format_seconds(scoring * problems * each)
+        found.append(
+            f"likelihood labels take {1000 * scoring:.0f} s per 1,000 pairs: {every} for {each} candidates of each "
+            "problem"
+        )
     return found
+
+
+def _default(config: type[Config], field: str) -> int:
+    return int(config.model_fields[field].default)
 
 
 def _told(value: dict[str, float]) -> str:
@@ -166,6 +202,7 @@ def _page(result: dict[str, Any]) -> str:
             "the other half of the samples"
         )  # fmt: skip
         lines += ["", f"## Template {template}, {table['n_problems']} problems (best chosen by {how})", ""]
+        lines += [f"{table['cut']:.0%} of the answers were cut.", ""]
         lines += ["| in the prompt | right | gain over none | differing groups | verifier |", "|---|---|---|---|---|"]
         for name, arm in table["arms"].items():
             reasons = ", ".join(f"{reason} {share:.0%}" for reason, share in arm["reasons"].items())

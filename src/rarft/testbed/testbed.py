@@ -41,7 +41,7 @@ def estimate(config: TestbedConfig, known: Known) -> Estimate:
     return Estimate({"problems": problems, "traces": config.n_corpus}, makes)
 
 
-@stage("testbed", "generate problems whose gold analogies are known", place=90, estimate=estimate)
+@stage("testbed", "generate problems whose gold analogies are known", place=90, estimate=estimate, version=2)
 def make_testbed(config: TestbedConfig, work: Work) -> None:
     """Write the problems and traces of a domain.
 

@@ -202,7 +202,7 @@ print the figures of the latest {k} days
 extract the {k} most recent days
 see the last {k} entries of the record
 
-roster = names -> names: x[{p}:] + x[:{p}] | 1 2 3
+roster = names -> names: x[:{p}][::-1] + x[{p}:] | 2 3 4
 set up the next duty roster
 move the duty roster on
 work out the next turns on the duty roster

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from rarft.testbed.cases import PARTS, Item, deal_tellings, fill, split, write_parts
 from rarft.testbed.config import TestbedConfig
 from rarft.testbed.leaks import find_leaks, lexical_recall, structures_by_words
-from rarft.testbed.library.code import ENTRY_POINT, MODULE, Library, deal_names
+from rarft.testbed.library.code import ENTRY_POINT, MODULE, K, Library, deal_names
 from rarft.testbed.library.functions import FUNCTIONS
 from rarft.testbed.library.themes import THEMES
 
@@ -128,7 +128,7 @@ def make_item(
     nouns, *openings = THEMES[place]
     things, helpers = nouns.split(", ")
     calls = use.split("+")
-    first, k = library.functions[calls[0]], rng.randint(2, 5)
+    first, k = library.functions[calls[0]], rng.choice(K)
     chosen = tuple(rng.choice(tellings[key]) for key in calls)
     task = ", and then to ".join(chosen).format(k=k, helpers=helpers)
     told = rng.choice(FRAMES[first.takes]).format(who=place, things=things, helpers=helpers, task=task)
