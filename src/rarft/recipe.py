@@ -15,7 +15,7 @@ parallel stages, remote runs, conditions.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,9 +177,14 @@ def run_recipe(
             raise InputError(f"recipe {recipe.name}: no stage `{chosen}`; {nearest(chosen, names)}")
     check_inputs(steps)
     root = Path(recipe.output)
+    refused = sandbox_refusal(steps[: names.index(until) + 1] if until else steps)
     if dry_run:
         print_plan(recipe, steps)
+        if refused:
+            print(f"not on this machine: {refused}")
         return root
+    if refused:
+        raise InputError(refused)
     _write_run(recipe, root, names)
     redo = _Redo(root, names, from_stage, until)
     for count, step in enumerate(steps, start=1):
@@ -303,6 +308,24 @@ def check_inputs(steps: list[Step]) -> None:
                 raise InputError(
                     f"stage {step.name}: {field} is {value}, and no such file or folder exists; check the path"
                 )
+
+
+def sandbox_refusal(steps: Sequence[Step]) -> str | None:
+    """Why a stage that is still to do cannot judge programs here, in one line: told before hours go into others."""
+    from rarft.rewards.sandbox import refusal  # keeps --help quick
+
+    for step in steps:
+        if _judges_programs(step.config) and _state(step) != "done":
+            why = refusal()
+            return why and f"stage {step.name}: {why}"
+    return None
+
+
+def _judges_programs(config: Config) -> bool:
+    nested = (getattr(config, field) for field in type(config).model_fields)
+    return "code" in (getattr(config, "reward", None), getattr(config, "verifier", None)) or any(
+        isinstance(value, Config) and _judges_programs(value) for value in nested
+    )
 
 
 def _resolve(value: Any, known: Mapping[str, Any], needs: list[str], where: str) -> Any:

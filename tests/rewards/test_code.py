@@ -28,6 +28,7 @@ from rarft.rewards.code import last_program
 from rarft.rewards.pool import shared_pool
 from rarft.rewards.sandbox import refusal
 from rarft.rewards.sandboxed import Handle, Judge, Runner
+from tests.policy.tiny import save_policy
 
 needs_sandbox = pytest.mark.skipif(refusal() is not None, reason=str(refusal()))
 
@@ -272,6 +273,56 @@ def test_verify_allows_it_too(monkeypatch, tmp_path, capsys):
     assert main(["verify", str(rows), "--reward", "code", "--allow-unsandboxed"]) == 0
     assert json.loads(capsys.readouterr().out)["reward"] == 1
     get_reward.cache_clear()
+
+
+@pytest.fixture
+def no_sandbox(monkeypatch, tmp_path):
+    """A place with problems, traces and a policy, and a machine without bubblewrap."""
+    get_reward.cache_clear()
+    empty = tmp_path / "path"
+    empty.mkdir()
+    monkeypatch.setenv("PATH", str(empty))
+    monkeypatch.chdir(tmp_path)
+    task = {"tests": "assert f(1) == 2", "solution": "def f(x): return x + 1"}
+    rows = [{"id": f"p{i}", "question": f"Add one to {i}.", **task} for i in range(4)]
+    Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("t.jsonl").write_text(
+        "".join(json.dumps(row | {"id": "t" + row["id"], "problem": row["question"]}) + "\n" for row in rows)
+    )
+    save_policy(tmp_path / "m")
+    yield tmp_path
+    get_reward.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate --problems p.jsonl --model m --reward code",
+        "train --problems p.jsonl --model m --no-retrieval --reward code",
+        "label --problems p.jsonl --traces t.jsonl --model m --labeler pass-rate --pass-rate.reward code",
+        "preflight --problems p.jsonl --traces t.jsonl --model m --reward code",
+        "prepare --problems p.jsonl --traces t.jsonl --verifier code",
+        "export --to trl --problems p.jsonl --model m --reward code",
+    ],
+)
+def test_a_stage_without_a_sandbox_is_refused_in_one_line(command, no_sandbox, capsys):
+    assert main([*command.split(), "--output", "out"]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("rarft: ")]
+    assert len(told) == 1 and "apt install bubblewrap" in told[0] and not Path("out").exists()
+
+
+def test_a_recipe_is_refused_before_its_first_stage_and_a_dry_run_says_so(no_sandbox, capsys):
+    evaluate = "{problems: p.jsonl, model: m, reward: code, samples: 1, max_new_tokens: 2}"
+    label = "{problems: p.jsonl, traces: t.jsonl, labeler: pass-rate, model: m, pass_rate: {reward: code}}"
+    Path("one.yaml").write_text(f"name: r\noutput: run\nstages:\n  testbed: {{}}\n  evaluate: {evaluate}\n")
+    Path("two.yaml").write_text(f"name: r\noutput: run\nstages:\n  testbed: {{}}\n  label: {label}\n")
+    for recipe, stage in (("one.yaml", "evaluate"), ("two.yaml", "label")):
+        assert main(["run", recipe]) == 2
+        assert f"stage {stage}: there is no bubblewrap here" in capsys.readouterr().err and not Path("run").exists()
+        assert main(["run", recipe, "--dry-run"]) == 0
+        assert f"not on this machine: stage {stage}: there is no bubblewrap" in capsys.readouterr().out
+    assert main(["run", "one.yaml", "--evaluate.allow-unsandboxed", "true", "--dry-run"]) == 0
+    assert "not on this machine" not in capsys.readouterr().out
 
 
 def test_unsandboxed_judges_the_same_and_still_filters_system_calls():

@@ -34,7 +34,8 @@ PATIENCE = 10.0
 HOW_TO = (
     "install bubblewrap (apt install bubblewrap; in a container, also start it with "
     "--security-opt seccomp=unconfined --security-opt apparmor=unconfined), or add --allow-unsandboxed "
-    "and run whatever the policy writes as yourself"
+    "(label: --pass-rate.allow-unsandboxed; run: --STAGE.allow-unsandboxed true) and "
+    "run whatever the policy writes as yourself"
 )
 
 
