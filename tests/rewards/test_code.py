@@ -325,6 +325,20 @@ def test_a_recipe_is_refused_before_its_first_stage_and_a_dry_run_says_so(no_san
     assert "not on this machine" not in capsys.readouterr().out
 
 
+@needs_sandbox
+@pytest.mark.skipif(os.getuid() == 0, reason="the kernel holds everybody but root to it")
+def test_threads_are_counted():
+    program = """
+        import threading, time
+        threading.stack_size(32768)
+        def f(x):
+            try:
+                for n in range(1000): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()
+            except RuntimeError: return 50 < n < 128
+    """
+    assert verdict(textwrap.dedent(program), "assert f(1) == True").reason == "correct"
+
+
 def test_unsandboxed_judges_the_same_and_still_filters_system_calls():
     name = "code-unsandboxed"
     assert verdict("def f(x): return x + 1", "assert f(1) == 2", name=name).reason == "correct"

@@ -27,6 +27,7 @@ import operator
 import os
 import platform
 import random
+import re
 import resource
 import signal
 import socket
@@ -40,6 +41,8 @@ MESSAGE_LIMIT = 4 << 20
 """Bytes of one message between program and tests."""
 MEMORY_LIMIT = 512 << 20
 """Bytes of address space of a program, the interpreter included; also of the tests."""
+TASK_LIMIT = 128
+"""Processes and threads of a sandbox. The kernel does not hold root to it, for whom memory is the limit."""
 PRELOADED = "bisect cmath copy dataclasses enum functools heapq itertools math re statistics string typing"
 """What programs often import: loaded once, before the forks."""
 
@@ -417,12 +420,15 @@ class Confinement:
     """The limits of this process and of those that it forks, and the filter that a forked one takes on."""
 
     def __init__(self) -> None:
-        for limit, value in (
-            (resource.RLIMIT_AS, MEMORY_LIMIT),
-            (resource.RLIMIT_FSIZE, 0),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_NOFILE, 64),
-        ):
+        limits = {
+            resource.RLIMIT_AS: MEMORY_LIMIT,
+            resource.RLIMIT_FSIZE: 0,
+            resource.RLIMIT_CORE: 0,
+            resource.RLIMIT_NOFILE: 64,
+        }
+        if os.getpid() == 1 and [int(part) for part in re.findall(r"\d+", platform.release())[:2]] >= [5, 14]:
+            limits[resource.RLIMIT_NPROC] = TASK_LIMIT  # an older kernel would count whatever this user runs
+        for limit, value in limits.items():
             resource.setrlimit(limit, (value, value))
         self.prctl = None
         if sys.platform == "linux" and platform.machine() in MACHINES:
