@@ -264,10 +264,11 @@ def test_unsandboxed_is_what_is_allowed_where_there_is_no_sandbox(config, monkey
 
 
 def test_verify_allows_it_too(monkeypatch, tmp_path, capsys):
+    verify(["1"], ["1"])  # the workers that other tests use too are up, and find bubblewrap
     get_reward.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"gold": "-", "answer": "def f(x): return x", "tests": "assert f(1) == 1"}) + "\n")
+    rows.write_text(json.dumps({"answer": "def f(x): return x", "tests": "assert f(1) == 1"}) + "\n")
     assert main(["verify", str(rows), "--reward", "code"]) == 2
     assert "--allow-unsandboxed" in capsys.readouterr().err
     assert main(["verify", str(rows), "--reward", "code", "--allow-unsandboxed"]) == 0

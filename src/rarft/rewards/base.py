@@ -52,6 +52,8 @@ class Reward:
 
     uses: ClassVar[tuple[str, ...] | None] = None
     """The other columns of a problem that `score` reads; None for all of them. Only these reach the worker."""
+    needs_gold: ClassVar[bool] = True
+    """Whether a row of `rarft verify` must have a gold answer; else other columns decide."""
     deterministic: ClassVar[bool] = True
     """Whether equal (gold, answer, extra) may be scored once and the result reused."""
 

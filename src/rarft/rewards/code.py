@@ -31,6 +31,7 @@ class CodeReward(Reward):
     """1 for a program that passes all tests, else 0."""
 
     uses = ("tests", "entry_point", "modules")
+    needs_gold = False
     sandboxed = True
     court: Court | None = None
 

@@ -27,7 +27,7 @@ def verify_file(path: str, output: str | None, reward: str = "math", timeout: fl
     """Score the rows of `path` and write them, with `reward` and `reason`, to `output` or standard output.
 
     Args:
-        path: JSONL with columns `gold` and `answer`: a whole completion, or just the answer.
+        path: JSONL with columns `answer`, a whole completion or just the answer, and `gold`, where the reward needs it.
         output: the file to write, replaced only when all rows are scored; None for standard output.
         reward: which verifier; other columns of a row are passed on to it.
         timeout: seconds of work per answer.
@@ -48,25 +48,29 @@ def verify_file(path: str, output: str | None, reward: str = "math", timeout: fl
 
 
 def _score(path: str, reward: str, timeout: float) -> Iterator[dict[str, Any]]:
-    rows = iter(_checked(path))
+    rows = iter(_checked(path, get_reward(reward).needs_gold))
     while block := list(islice(rows, BLOCK)):
-        golds = [_text(row["gold"]) for row in block]
+        golds = ["" if row.get("gold") is None else _text(row["gold"]) for row in block]
         answers = [_answer(_text(row["answer"]), reward) for row in block]
         verdicts = score_answers(golds, answers, name=reward, extras=block, timeout=timeout)
         for row, verdict in zip(block, verdicts, strict=True):
             yield row | {"reward": verdict.reward, "reason": verdict.reason}
 
 
-def _checked(path: str) -> Iterator[dict[str, Any]]:
+def _checked(path: str, needs_gold: bool) -> Iterator[dict[str, Any]]:
+    needed = ("gold", "answer") if needs_gold else ("answer",)
     for number, row in read_rows(path):
         for column in ("gold", "answer"):
             if row.get(column) is None:
-                raise InputError(f"{path}, row {number}: column `{column}` is missing; rows need `gold` and `answer`")
+                if column not in needed:
+                    continue
+                need = " and ".join(f"`{name}`" for name in needed)
+                raise InputError(f"{path}, row {number}: column `{column}` is missing; rows need {need}")
             try:
                 _text(row[column])
             except ValueError as error:
                 raise InputError(f"{path}, row {number}: column `{column}` {error}; give it text or a number") from None
-        if not _text(row["gold"]).strip():
+        if needs_gold and not _text(row["gold"]).strip():
             raise InputError(f"{path}, row {number}: column `gold` is empty; give it a value")
         yield row
 
