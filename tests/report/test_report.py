@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from rarft.core.artifacts import read_manifest, write_json
 from rarft.core.errors import InputError
 from rarft.evaluation import EvaluateConfig, evaluate, read_rollouts
-from rarft.report import ReportConfig
+from rarft.records.rollouts import Rollout
+from rarft.report import ReportConfig, problems
 from rarft.report import write_report as report
 from rarft.report.collect import align, headline, load_runs, pooled, retriever_rows, systems_of
 from rarft.report.plots import curves, forest
@@ -291,3 +293,30 @@ def test_a_dollar_sign_in_a_name_is_only_a_dollar_sign() -> None:
     rows = [("costs $x_{ and $\\frac", 1.0, 0.5, 1.5)]
     assert "costs $x_{ and $\\frac" in forest(rows, xlabel="$", alt="$")
     assert "a $^ b $" in curves({"a $^ b $": ([1, 2], [1, 2]), "$": ([1], [1])}, xlabel="$", ylabel="$_", alt="")
+
+
+def test_the_benchmarks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One on which the arms differ more does not crowd out the other."""
+
+    def rollout(benchmark: str, key: str, reward: float) -> Rollout:
+        return Rollout(benchmark, key, 0, 0, [], "text", None, reward, "wrong", 1, False)
+
+    monkeypatch.setattr(problems, "_Texts", lambda systems: SimpleNamespace(problem=lambda *_: None))
+    means = [
+        {"eval": {"a": 0.0, "b": 0.0, "c": 0.0}, "seen": {"d": 0.0, "e": 0.0}},
+        {"eval": {"a": 0.1, "b": 0.3, "c": 0.2}, "seen": {"d": 0.9, "e": 1.0}},
+    ]
+    systems = [
+        SimpleNamespace(
+            label=str(n),
+            values=values,
+            groups={
+                benchmark: {key: [rollout(benchmark, key, value)] for key, value in own.items()}
+                for benchmark, own in values.items()
+            },
+        )
+        for n, values in enumerate(means)
+    ]
+    found = problems.entries(systems, max_problems=4, max_rollouts=1)  # type: ignore[arg-type]
+    told = [(one.benchmark, one.problem_id) for one in found]
+    assert told == [("eval", "b"), ("seen", "e"), ("eval", "c"), ("seen", "d")]

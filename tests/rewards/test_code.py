@@ -264,7 +264,7 @@ def test_unsandboxed_is_what_is_allowed_where_there_is_no_sandbox(config, monkey
 
 
 def test_verify_allows_it_too(monkeypatch, tmp_path, capsys):
-    verify(["1"], ["1"])  # the workers that other tests use too are up, and find bubblewrap
+    verify(["1/2"], [r"\boxed{0.5}"])  # the workers that other tests use too are up, and find bubblewrap
     get_reward.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     rows = tmp_path / "rows.jsonl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +67,27 @@ class Entry:
 
 
 def entries(systems: Sequence[System], *, max_problems: int, max_rollouts: int) -> list[Entry]:
-    """The problems on which the arms differ most, with their traces and rollouts; first against last arm counts most.
+    """The problems of each benchmark on which the arms differ most, with their traces and rollouts.
 
-    Texts come from the files that the evaluation stages name; a problem whose file is gone is shown by its id.
+    The benchmarks take turns; the difference between the first and the last arm counts most. Texts come from the files
+    that the evaluation stages name; a problem whose file is gone is shown by its id.
     """
     if not systems:
         return []
     texts = _Texts(systems)
-    spread: list[tuple[float, str, str]] = []
     means = [system.values for system in systems]
-    for benchmark, problems in means[0].items():
-        for key in problems:
-            values = [mean[benchmark][key] for mean in means]
-            spread.append((-(abs(values[-1] - values[0]) + max(values) - min(values)), benchmark, key))
+
+    def spread(benchmark: str, key: str) -> float:
+        values = [mean[benchmark][key] for mean in means]
+        return abs(values[-1] - values[0]) + max(values) - min(values)
+
+    ranked = [
+        [(benchmark, key) for key in sorted(problems, key=lambda key: (-spread(benchmark, key), key))]
+        for benchmark, problems in means[0].items()
+    ]
+    turns = [one for turn in zip_longest(*ranked) for one in turn if one]
     found = []
-    for _, benchmark, key in sorted(spread)[:max_problems]:
+    for benchmark, key in turns[:max_problems]:
         problem = texts.problem(key)
         answers = [_answers(system, benchmark, key, max_rollouts, texts) for system in systems]
         found.append(
