@@ -12,6 +12,7 @@ import pytest
 
 from rarft.cli import main
 from rarft.core.stages import find_stages
+from rarft.recipe import read_recipe
 from rarft.records.problems import load_problems, load_traces
 
 PARTS = {
@@ -65,6 +66,7 @@ def test_our_recipes_can_be_planned(
         assert code == 2 and f"data/{recipe.stem}/train_problems.jsonl, and no such file" in said.err
     else:
         assert code == 0 and "in all: " in said.out
+        assert " ".join(read_recipe(recipe).description.split()) in " ".join(said.out.split())
 
 
 def test_mbpp_becomes_problems_and_traces(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from pydantic import Field
@@ -61,7 +62,7 @@ class Recipe(Config):
     output: str = Field(min_length=1)
     """The run's folder; each stage gets a folder of its name in it."""
     description: str = ""
-    """What it shows, in a sentence or two."""
+    """What it shows and how long that took, in a sentence or two; `--dry-run` prints it."""
     seed: Seed = 0
     """Seed of every stage that does not set its own."""
     inputs: dict[str, Any] = {}
@@ -267,6 +268,8 @@ def print_plan(recipe: Recipe, steps: list[Step]) -> None:
     totals: dict[str, int] = dict.fromkeys(ADDED_UP, 0)
     unknown = False
     print(f"{recipe.name}: {len(steps)} stages into {recipe.output}")
+    if recipe.description:
+        print(fill(recipe.description, 118, initial_indent="  ", subsequent_indent="  "))
     for step in steps:
         estimate = step.stage.estimate(step.config, known)
         known.add(str(step.output), estimate)
