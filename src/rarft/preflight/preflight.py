@@ -74,7 +74,7 @@ class PreflightConfig(EngineConfig):
     samples: int = Field(8, ge=4)
     """Samples of each problem with each example."""
     candidates: Count = 64
-    """Random examples of each problem that the best is sought among."""
+    """Random traces, the same for all problems, that each problem's best is sought among."""
     shortlist: Count = 3
     """How many of them are sampled."""
     max_new_tokens: Count = 512

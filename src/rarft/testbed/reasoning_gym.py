@@ -44,7 +44,7 @@ class ReasoningGymConfig(Config):
 
 @stage("reasoning-gym", "generate planning, logic and algorithm problems", place=95)
 def make_reasoning_gym(config: ReasoningGymConfig, work: Work) -> None:
-    """Write the problems and traces described above.
+    """Write problems of reasoning-gym families, and traces with their solutions.
 
     Raises:
         InputError: reasoning-gym is not installed, an unknown family or option, too few different problems, or no
