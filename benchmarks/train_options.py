@@ -67,7 +67,7 @@ def main() -> None:
             TrainConfig(
                 problems=str(bed / "train"), traces=str(bed / "corpus"), model=str(start),
                 analogies=str(out / "analogies-train.parquet"), prompt=PROMPT, steps=100, prompts_per_step=16,
-                num_generations=8, learning_rate=1e-4, bf16=True, micro_batch=128, max_completion_length=28,
+                num_generations=8, learning_rate=1e-4, bf16=True, micro_batch=128, max_new_tokens=28,
                 save_every=500, **options,
             ),
             out / slug,

@@ -148,8 +148,13 @@ def serve_command(arguments: list[str]) -> int:
 
 def verify_command(arguments: list[str]) -> int:
     """`rarft verify FILE.jsonl [--output FILE]`."""
-    parser = Parser(prog="rarft verify", description="Score rows of `gold, answer`; adds `reward` and `reason`.")
-    parser.add_argument("file", metavar="FILE.jsonl", help="rows with columns gold and answer")
+    parser = Parser(
+        prog="rarft verify",
+        description="Score rows of `gold, answer` (code: `tests, answer`); adds `reward` and `reason`.",
+    )
+    parser.add_argument(
+        "file", metavar="FILE.jsonl", help="rows with columns answer and gold, or what else the reward needs"
+    )
     parser.add_argument("--output", metavar="FILE", help="where to write the rows (default: standard output)")
     parser.add_argument("--reward", default="math", help="which verifier (default: math)")
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds of work per answer (default: 5)")

@@ -178,7 +178,8 @@ def run_recipe(
             raise InputError(f"recipe {recipe.name}: no stage `{chosen}`; {nearest(chosen, names)}")
     check_inputs(steps)
     root = Path(recipe.output)
-    refused = sandbox_refusal(steps[: names.index(until) + 1] if until else steps)
+    redo = _Redo(root, names, from_stage, until)
+    refused = sandbox_refusal(steps[: names.index(until) + 1] if until else steps, redo.left)
     if dry_run:
         print_plan(recipe, steps)
         if refused:
@@ -187,7 +188,7 @@ def run_recipe(
     if refused:
         raise InputError(refused)
     _write_run(recipe, root, names)
-    redo = _Redo(root, names, from_stage, until)
+    redo.write()
     for count, step in enumerate(steps, start=1):
         run_step(step, f"[{count}/{len(steps)}]", redo=step.name in redo.left, overwrite=overwrite)
         redo.is_done(step.name)
@@ -231,15 +232,15 @@ class _Redo:
             if from_stage in (None, there["from"]):
                 self.from_stage, self.left = there["from"], [name for name in there["left"] if name in names]
                 log(f"going on to redo from {self.from_stage}: {', '.join(self.left)}")
-        self._write()
 
     def is_done(self, name: str) -> None:
         """Forget a stage that was done again."""
         if name in self.left:
             self.left.remove(name)
-            self._write()
+            self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Keep what is left, for a run that is cut off."""
         if self.left:
             write_json(self.file, {"from": self.from_stage, "left": self.left})
         else:
@@ -269,7 +270,7 @@ def print_plan(recipe: Recipe, steps: list[Step]) -> None:
     unknown = False
     print(f"{recipe.name}: {len(steps)} stages into {recipe.output}")
     if recipe.description:
-        print(fill(recipe.description, 118, initial_indent="  ", subsequent_indent="  "))
+        print(fill(recipe.description, 118, break_on_hyphens=False, initial_indent="  ", subsequent_indent="  "))
     for step in steps:
         estimate = step.stage.estimate(step.config, known)
         known.add(str(step.output), estimate)
@@ -313,22 +314,22 @@ def check_inputs(steps: list[Step]) -> None:
                 )
 
 
-def sandbox_refusal(steps: Sequence[Step]) -> str | None:
-    """Why a stage that is still to do cannot judge programs here, in one line: told before hours go into others."""
+def sandbox_refusal(steps: Sequence[Step], redo: Sequence[str]) -> str | None:
+    """Why stages that are still to do cannot judge programs here, in one line: told before hours go into others."""
+    to_do: set[str] = set()
+    found: dict[str, str] = {}
+    for step in steps:
+        if step.name in redo or to_do.intersection(step.needs) or _state(step) != "done":
+            to_do.add(step.name)
+            for section, reward in step.config.rewards().items():
+                if reward == "code":
+                    found[step.name] = f"--{step.name}.{section}allow-unsandboxed true"
+    if not found:
+        return None
     from rarft.rewards.sandbox import refusal  # keeps --help quick
 
-    for step in steps:
-        if _judges_programs(step.config) and _state(step) != "done":
-            why = refusal()
-            return why and f"stage {step.name}: {why}"
-    return None
-
-
-def _judges_programs(config: Config) -> bool:
-    nested = (getattr(config, field) for field in type(config).model_fields)
-    return "code" in (getattr(config, "reward", None), getattr(config, "verifier", None)) or any(
-        isinstance(value, Config) and _judges_programs(value) for value in nested
-    )
+    why = refusal(" ".join(found.values()))
+    return why and f"stage {', '.join(found)}: {why}"
 
 
 def _resolve(value: Any, known: Mapping[str, Any], needs: list[str], where: str) -> Any:

@@ -167,7 +167,7 @@ NOTHING = dict.fromkeys(LOOK_ALIKES_MISLEAD, 0.0)
 def test_what_follows(chances: dict[str, float], verdict: str, told: str) -> None:
     result, page = conclude({"plain": rows(0, chances)}, FACTS, 0)
     assert result["verdict"] == verdict and told in page
-    assert "1,000 rollouts take 71 s: RL that sees each of 500 problems once, with 16 samples, 9m31s" in page
+    assert "1,000 rollouts take 71 s: one pass of RL over 500 problems, 16 samples each, would sample for 9m31s" in page
     assert "31 s per 1,000 pairs: 8m20s for 32 candidates of each problem" in page
 
 
@@ -187,8 +187,12 @@ def test_a_template_that_hides_the_example_is_found() -> None:
         "untuned": 0.5,
         "best": 0.95,
     }  # the same gain, from a better start
-    both, _ = conclude({"chat": rows(0, NOTHING | {"best": 0.45}), "plain": rows(1, easier)}, FACTS, 0)
-    assert not any("hides" in reason for reason in both["reasons"])
+    for chat in (
+        NOTHING | {"best": 0.45},
+        dict.fromkeys(NOTHING, 0.7) | {"best": 0.9},
+    ):  # and a smaller one that is seen
+        both, _ = conclude({"chat": rows(0, chat), "plain": rows(1, easier)}, FACTS, 0)
+        assert not any("hides" in reason for reason in both["reasons"])
     cut = [row | {"truncated": 38} for row in rows(0, NOTHING)]
     _, page = conclude({"chat": cut, "plain": rows(1, LOOK_ALIKES_MISLEAD)}, FACTS, 0)
     assert "95% of its answers were cut, so that a larger --max-new-tokens may show otherwise" in page

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from rarft import recipe as recipes
 from rarft.cli import main
 from rarft.core.errors import InputError
 from rarft.evaluation.evaluate import EvaluateConfig
@@ -288,7 +289,10 @@ def no_sandbox(monkeypatch, tmp_path):
     rows = [{"id": f"p{i}", "question": f"Add one to {i}.", **task} for i in range(4)]
     Path("p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     Path("t.jsonl").write_text(
-        "".join(json.dumps(row | {"id": "t" + row["id"], "problem": row["question"]}) + "\n" for row in rows)
+        "".join(
+            json.dumps(row | {"id": "t" + row["id"], "problem": f"Which number comes after that, {row['id']}?"}) + "\n"
+            for row in rows
+        )
     )
     save_policy(tmp_path / "m")
     yield tmp_path
@@ -315,15 +319,56 @@ def test_a_stage_without_a_sandbox_is_refused_in_one_line(command, no_sandbox, c
 def test_a_recipe_is_refused_before_its_first_stage_and_a_dry_run_says_so(no_sandbox, capsys):
     evaluate = "{problems: p.jsonl, model: m, reward: code, samples: 1, max_new_tokens: 2}"
     label = "{problems: p.jsonl, traces: t.jsonl, labeler: pass-rate, model: m, pass_rate: {reward: code}}"
-    Path("one.yaml").write_text(f"name: r\noutput: run\nstages:\n  testbed: {{}}\n  evaluate: {evaluate}\n")
-    Path("two.yaml").write_text(f"name: r\noutput: run\nstages:\n  testbed: {{}}\n  label: {label}\n")
-    for recipe, stage in (("one.yaml", "evaluate"), ("two.yaml", "label")):
-        assert main(["run", recipe]) == 2
-        assert f"stage {stage}: there is no bubblewrap here" in capsys.readouterr().err and not Path("run").exists()
-        assert main(["run", recipe, "--dry-run"]) == 0
+    stages = {
+        "evaluate": (evaluate, "--evaluate.allow-unsandboxed"),
+        "label": (label, "--label.pass-rate.allow-unsandboxed"),
+    }
+    for stage, (section, allow) in stages.items():
+        Path("r.yaml").write_text(f"name: r\noutput: run\nstages:\n  testbed: {{}}\n  {stage}: {section}\n")
+        assert main(["run", "r.yaml"]) == 2
+        told = capsys.readouterr().err
+        assert f"stage {stage}: there is no bubblewrap here" in told and f"or add {allow} true and" in told
+        assert not Path("run").exists()
+        assert main(["run", "r.yaml", "--dry-run"]) == 0
         assert f"not on this machine: stage {stage}: there is no bubblewrap" in capsys.readouterr().out
-    assert main(["run", "one.yaml", "--evaluate.allow-unsandboxed", "true", "--dry-run"]) == 0
-    assert "not on this machine" not in capsys.readouterr().out
+        assert main(["run", "r.yaml", allow, "true", "--dry-run"]) == 0
+        assert "not on this machine" not in capsys.readouterr().out
+
+
+def test_only_what_is_to_do_and_asks_for_code_is_refused(no_sandbox, capsys):
+    """Not a stage that is done, that comes after --until, that imitates, or that labels without samples."""
+    sft = "{stage: train, algorithm: sft, problems: p.jsonl, model: m, retrieval: false, reward: code, steps: 1}"
+    label = "{problems: p.jsonl, traces: t.jsonl, labeler: oracle, structure_column: tests, pass_rate: {reward: code}}"
+    evaluate = "{problems: p.jsonl, model: '${sft}', reward: code, samples: 1, max_new_tokens: 2}"
+    Path("r.yaml").write_text(
+        f"name: r\noutput: run\nstages:\n  sft: {sft}\n  label: {label}\n  evaluate: {evaluate}\n"
+    )
+    assert main(["run", "r.yaml", "--until", "label"]) == 0
+    assert main(["run", "r.yaml"]) == 2
+    assert main(["run", "r.yaml", "--evaluate.allow-unsandboxed", "true"]) == 0
+    Path("r.yaml").write_text(
+        Path("r.yaml").read_text().replace("reward: code, samples", "reward: code-unsandboxed, samples")
+    )
+    assert main(["run", "r.yaml"]) == 0
+    assert "evaluate: done already" in capsys.readouterr().err
+
+
+def test_a_done_stage_is_refused_where_it_would_be_done_again(no_sandbox, monkeypatch):
+    done = {"sft", "evaluate"}
+    monkeypatch.setattr(recipes, "_state", lambda step: "done" if step.name in done else "to do")
+    configs = {
+        "sft": TrainConfig(problems="p", model="m"),
+        "evaluate": EvaluateConfig(problems=["p"], model="m", reward="code"),
+    }
+    steps = [
+        recipes.Step(name, None, config, Path(name), ("sft",) if name == "evaluate" else ())
+        for name, config in configs.items()
+    ]
+    assert recipes.sandbox_refusal(steps, []) is None
+    assert "stage evaluate" in recipes.sandbox_refusal(steps, ["evaluate"])
+    assert "stage evaluate" in recipes.sandbox_refusal(steps, ["sft"])
+    done.remove("sft")
+    assert "stage evaluate" in recipes.sandbox_refusal(steps, [])
 
 
 @needs_sandbox

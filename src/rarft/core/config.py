@@ -78,6 +78,10 @@ class Config(BaseModel):
     old_names: ClassVar[dict[str, str]] = {}
     """Names that fields had in earlier versions -> their names now; still taken, in files and as flags."""
 
+    def rewards(self) -> dict[str, str]:
+        """The rewards that a stage with this config asks, by the section that names them ("" for its own options)."""
+        return {}
+
     @model_validator(mode="before")
     @classmethod
     def _rename(cls, values: Any) -> Any:

@@ -92,6 +92,10 @@ class EvaluateConfig(RayConfig, EngineConfig):
 
     _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
+    def rewards(self) -> dict[str, str]:
+        """As `Config.rewards`."""
+        return {"": self.reward}
+
 
 def estimate(config: EvaluateConfig, known: Known) -> Estimate:
     """Rollouts, and their tokens at most."""

@@ -80,6 +80,10 @@ class ExportConfig(Config):
 
     _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
+    def rewards(self) -> dict[str, str]:
+        """As `Config.rewards`."""
+        return {"": self.reward}
+
 
 def estimate(config: ExportConfig, known: Known) -> Estimate:
     """Rows at least."""

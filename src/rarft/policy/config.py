@@ -145,6 +145,10 @@ class TrainConfig(Config):
 
     _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
+    def rewards(self) -> dict[str, str]:
+        """As `Config.rewards`; imitation asks none unless there are problems to evaluate on."""
+        return {"": self.reward} if self.algorithm != "sft" or self.eval_problems else {}
+
 
 OURS = {
     "max_steps": "steps",

@@ -90,6 +90,10 @@ class PreflightConfig(EngineConfig):
 
     _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
+    def rewards(self) -> dict[str, str]:
+        """As `Config.rewards`."""
+        return {"": self.reward}
+
 
 def estimate(config: PreflightConfig, known: Known) -> Estimate:
     """Pairs that are scored, and rollouts with their tokens at most."""

@@ -80,7 +80,7 @@ def _interval(values: np.ndarray, seed: int) -> dict[str, float]:
 
 
 def _hidden(found: dict[str, list[Row]], best: str, seed: int) -> list[str]:
-    """The templates with which the best example gains less over none than with `best`, where it gains."""
+    """The templates with which no example is seen to help, and less than with `best`, on the same problems."""
 
     def gains(rows: Sequence[Row]) -> np.ndarray:
         return np.array([np.mean(row["rewards"]["best"]) - np.mean(row["rewards"]["none"]) for row in rows])
@@ -88,8 +88,12 @@ def _hidden(found: dict[str, list[Row]], best: str, seed: int) -> list[str]:
     ours = gains(found[best])
     if _interval(ours, seed)["low"] <= 0:
         return []
-    gaps = {t: ours - gains(rows) for t, rows in found.items() if t != best}  # on the same problems
-    return [template for template, gap in gaps.items() if _interval(gap, seed)["low"] > 0]
+    theirs = {template: gains(rows) for template, rows in found.items() if template != best}
+    return [
+        template
+        for template, gain in theirs.items()
+        if _interval(gain, seed)["low"] <= 0 and _interval(ours - gain, seed)["low"] > 0
+    ]
 
 
 def _verdict(tables: dict[str, dict[str, Any]], template: str, hidden: Sequence[str]) -> tuple[str, list[str]]:
@@ -174,8 +178,8 @@ def _costs(rows: Sequence[Row], facts: dict[str, Any]) -> list[str]:
     sampling = sum(row["seconds"] for row in rows) / max(1, sum(row["rollouts"] for row in rows))
     once = format_seconds(sampling * problems * group)
     found = [
-        f"on this machine 1,000 rollouts take {1000 * sampling:.0f} s: RL that sees each of {problems:,} problems "
-        f"once, with {group} samples, {once}, and its updates, which were not measured"
+        f"on this machine 1,000 rollouts take {1000 * sampling:.0f} s: one pass of RL over {problems:,} problems, "
+        f"{group} samples each, would sample for {once}; updates were not measured"
     ]
     if facts["scored_pairs"]:
         scoring, each = facts["scoring_seconds"] / facts["scored_pairs"], _default(CandidateConfig, "per_problem")

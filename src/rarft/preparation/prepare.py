@@ -70,6 +70,10 @@ class PrepareConfig(Config):
 
     _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
+    def rewards(self) -> dict[str, str]:
+        """As `Config.rewards`."""
+        return {"": self.verifier}
+
 
 def estimate(config: PrepareConfig, known: Known) -> Estimate:
     """Rows that go in; duplicates and contaminated ones are not known yet."""

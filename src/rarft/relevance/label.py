@@ -74,6 +74,10 @@ class LabelConfig(RayConfig, EngineConfig):
     seed: Seed = 0
     """Seed of every random choice."""
 
+    def rewards(self) -> dict[str, str]:
+        """As `Config.rewards`."""
+        return {"pass-rate.": self.pass_rate.reward} if "pass-rate" in (self.screen, self.labeler) else {}
+
 
 def estimate(config: LabelConfig, known: Known) -> Estimate:
     """Pairs, and what the labelers would take for them: calls, rollouts, tokens, cost. Nothing is called."""

@@ -30,7 +30,7 @@ class ReportConfig(Config):
     baseline: str = ""
     """Name of the arm that gains are counted from; the first arm when not given."""
     max_problems: int = Field(default=100, ge=1)
-    """How many problems can be browsed: those on which the arms differ most come first."""
+    """How many problems can be browsed: of each benchmark in turn, those on which the arms differ most."""
     max_rollouts: int = Field(default=2, ge=1)
     """Completions shown per problem and arm, right and wrong ones where there are both."""
     seed: Seed = 0
@@ -53,7 +53,7 @@ class ReportConfig(Config):
         return found
 
 
-@stage("report", "one HTML page from one or several runs", place=80)
+@stage("report", "one HTML page from one or several runs", place=80, version=2)
 def write_report(config: ReportConfig, work: Work) -> None:
     """Write report.html. Raises InputError where a folder is no run, or the runs share no problem."""
     from rarft.report.page import render  # numpy, pyarrow, matplotlib: keeps --help quick

@@ -254,7 +254,7 @@ def problem_section(systems: list[System], max_problems: int, max_rollouts: int)
     if not found:
         return None
     note = (
-        f"The {len(found)} problems on which the arms differ most, of {n_problems(systems)}. Open one to see which "
-        "worked example each retriever brought, and what each arm wrote."
+        f"{len(found)} of {n_problems(systems)} problems: of each benchmark in turn, those on which the arms differ "
+        "most. Open one to see which worked example each retriever brought, and what each arm wrote."
     )
     return Section("problems", "Problems", notes=[note], problems=found)

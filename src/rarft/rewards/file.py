@@ -1,4 +1,4 @@
-"""`rarft verify FILE.jsonl`: score rows of `gold, answer`, in order.
+"""`rarft verify FILE.jsonl`: score rows of `gold, answer`, or what else the reward needs, in order.
 
 Rows come out as they went in, with `reward` and `reason` added. Read and written in blocks, so the file may be larger
 than memory. Left out: other file formats; `verify` scores anything that Python can read.
@@ -48,9 +48,10 @@ def verify_file(path: str, output: str | None, reward: str = "math", timeout: fl
 
 
 def _score(path: str, reward: str, timeout: float) -> Iterator[dict[str, Any]]:
-    rows = iter(_checked(path, get_reward(reward).needs_gold))
+    needs_gold = get_reward(reward).needs_gold
+    rows = iter(_checked(path, needs_gold))
     while block := list(islice(rows, BLOCK)):
-        golds = ["" if row.get("gold") is None else _text(row["gold"]) for row in block]
+        golds = [_text(row["gold"]) if needs_gold else "" for row in block]
         answers = [_answer(_text(row["answer"]), reward) for row in block]
         verdicts = score_answers(golds, answers, name=reward, extras=block, timeout=timeout)
         for row, verdict in zip(block, verdicts, strict=True):
@@ -60,10 +61,8 @@ def _score(path: str, reward: str, timeout: float) -> Iterator[dict[str, Any]]:
 def _checked(path: str, needs_gold: bool) -> Iterator[dict[str, Any]]:
     needed = ("gold", "answer") if needs_gold else ("answer",)
     for number, row in read_rows(path):
-        for column in ("gold", "answer"):
+        for column in needed:
             if row.get(column) is None:
-                if column not in needed:
-                    continue
                 need = " and ".join(f"`{name}`" for name in needed)
                 raise InputError(f"{path}, row {number}: column `{column}` is missing; rows need {need}")
             try:

@@ -33,10 +33,10 @@ PATIENCE = 10.0
 """Seconds that a sandbox may take to start, or to clear up."""
 HOW_TO = (
     "install bubblewrap (apt install bubblewrap; in a container, also start it with "
-    "--security-opt seccomp=unconfined --security-opt apparmor=unconfined), or add --allow-unsandboxed "
-    "(label: --pass-rate.allow-unsandboxed; run: --STAGE.allow-unsandboxed true) and "
-    "run whatever the policy writes as yourself"
+    "--security-opt seccomp=unconfined --security-opt apparmor=unconfined), or add {} and run whatever the policy "
+    "writes as yourself"
 )
+ALLOW = "--allow-unsandboxed (label: --pass-rate.allow-unsandboxed)"
 
 
 class OutOfTime(Exception):
@@ -83,8 +83,12 @@ def sandbox_command(command: list[str]) -> list[str]:
     return [*arguments, "--dir", "/home", "--chdir", "/home", "--remount-ro", "/", "--", *command]
 
 
-def refusal() -> str | None:
-    """Why programs cannot be sandboxed here and what to do about it, in one line; None if they can."""
+def refusal(allow: str = ALLOW) -> str | None:
+    """Why programs cannot be sandboxed here and what to do about it, in one line; None if they can.
+
+    Args:
+        allow: the options that do without.
+    """
     if platform.machine() not in MACHINES or sys.platform != "linux":
         why = f"there is no sandbox for {sys.platform} on {platform.machine()}"
     elif shutil.which("bwrap") is None:
@@ -100,7 +104,7 @@ def refusal() -> str | None:
         if tried.returncode == 0:
             return None
         why = f"bubblewrap cannot make a sandbox here ({(tried.stderr.strip() or 'no reason given').splitlines()[-1]})"
-    return f"{why}; {HOW_TO}"
+    return f"{why}; {HOW_TO.format(allow)}"
 
 
 class Sandbox:

@@ -74,12 +74,14 @@ class Library:
             if self.functions[a].gives == self.functions[b].takes
             and not self.functions[a].with_k
             and not self.functions[b].with_k
-            and self._find_inputs(f"{a}+{b}", 0, self._alike(a), rng, tries=1)
+            and self._find_inputs(f"{a}+{b}", 0, self._alike(a), rng, tries=1)  # most that are no use of their own
         ]
         rng.shuffle(pairs)
         used = dict.fromkeys(keys, 0)
         chosen: list[str] = []
         while len(chosen) < count:
+            if not pairs:
+                raise RuntimeError(f"only {len(chosen)} of {count} compositions differ from all other uses")
             pair = min(pairs, key=lambda pair: used[pair[0]] + used[pair[1]])
             pairs.remove(pair)
             use = "+".join(pair)
