@@ -41,6 +41,7 @@ MESSAGE_LIMIT = 4 << 20
 """Bytes of one message between program and tests."""
 MEMORY_LIMIT = 512 << 20
 """Bytes of address space of a program, the interpreter included; also of the tests."""
+_RELEASE = re.compile(r"(\d+)\.(\d+)")
 TASK_LIMIT = 128
 """Processes and threads of a sandbox. The kernel does not hold root to it, for whom memory is the limit."""
 PRELOADED = "bisect cmath copy dataclasses enum functools heapq itertools math re statistics string typing"
@@ -426,7 +427,8 @@ class Confinement:
             resource.RLIMIT_CORE: 0,
             resource.RLIMIT_NOFILE: 64,
         }
-        if os.getpid() == 1 and [int(part) for part in re.findall(r"\d+", platform.release())[:2]] >= [5, 14]:
+        release = _RELEASE.match(platform.release())
+        if os.getpid() == 1 and release and (int(release[1]), int(release[2])) >= (5, 14):
             limits[resource.RLIMIT_NPROC] = TASK_LIMIT  # an older kernel would count whatever this user runs
         for limit, value in limits.items():
             resource.setrlimit(limit, (value, value))
