@@ -31,6 +31,7 @@ from rarft.core.estimate import ADDED_UP, Estimate, Known, number
 from rarft.core.progress import format_seconds, log
 from rarft.core.stages import Stage, find_stages
 from rarft.records.rows import count_rows
+from rarft.rewards.sandbox import refusal
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -326,8 +327,6 @@ def sandbox_refusal(steps: Sequence[Step], redo: Sequence[str]) -> str | None:
                     found[step.name] = f"--{step.name}.{section}allow-unsandboxed true"
     if not found:
         return None
-    from rarft.rewards.sandbox import refusal  # keeps --help quick
-
     why = refusal(" ".join(found.values()))
     return why and f"stage {', '.join(found)}: {why}"
 
