@@ -317,6 +317,8 @@ def check_inputs(steps: list[Step]) -> None:
 
 def sandbox_refusal(steps: Sequence[Step], redo: Sequence[str]) -> str | None:
     """Why stages that are still to do cannot judge programs here, in one line: told before hours go into others."""
+    if not any("code" in step.config.rewards().values() for step in steps):
+        return None
     to_do: set[str] = set()
     found: dict[str, str] = {}
     for step in steps:

@@ -18,7 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from rarft.core.artifacts import write_json
 from rarft.core.cluster import RayConfig
@@ -36,12 +36,12 @@ from rarft.records.decontaminate import Decontaminator
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.records.rollouts import ROLLOUTS, Rollout, read_rollouts, write_rollouts
 from rarft.rewards.problems import check_problems, verify_problems
-from rarft.rewards.sandbox import unsandboxed_if_allowed
+from rarft.rewards.sandbox import RewardConfig
 
 ROLLOUTS_PER_CHUNK = 256
 
 
-class EvaluateConfig(RayConfig, EngineConfig):
+class EvaluateConfig(RayConfig, EngineConfig, RewardConfig):
     """What to evaluate, on what, with which context."""
 
     problems: list[Input]
@@ -67,8 +67,6 @@ class EvaluateConfig(RayConfig, EngineConfig):
     """Longest completion, in tokens; longer ones are cut and counted as truncated (the paper: 32768)."""
     reward: str = "math"
     """Which verifier decides whether an answer is right."""
-    allow_unsandboxed: Annotated[bool, NotInResult] = False
-    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
     prompt: PromptConfig = PromptConfig()
     trained_on: list[Input] = Field(default_factory=list)
     """Files of problems that the policy was trained on: checked for overlap with the benchmarks, as the traces are."""
@@ -89,12 +87,6 @@ class EvaluateConfig(RayConfig, EngineConfig):
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
-
-    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
-
-    def rewards(self) -> dict[str, str]:
-        """As `Config.rewards`."""
-        return {"": self.reward}
 
 
 def estimate(config: EvaluateConfig, known: Known) -> Estimate:

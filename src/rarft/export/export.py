@@ -13,18 +13,18 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from rarft.core.config import Config, Input, NotInResult, Seed, TemperatureAboveZero
+from rarft.core.config import Input, Seed, TemperatureAboveZero
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.models.prompts import PromptConfig
 from rarft.policy.contexts import Demonstrations, check_choice
-from rarft.rewards.sandbox import unsandboxed_if_allowed
+from rarft.rewards.sandbox import RewardConfig
 
 TRAINERS = Path(__file__).parent / "trainers"
 VERSIONS = {"verl": "verl 0.9.1", "trl": "TRL 1.16.0", "skyrl": "SkyRL 0.3.0 with skyrl-gym 0.4.0",
@@ -32,7 +32,7 @@ VERSIONS = {"verl": "verl 0.9.1", "trl": "TRL 1.16.0", "skyrl": "SkyRL 0.3.0 wit
 """The releases against whose source the formats were checked."""
 
 
-class ExportConfig(Config):
+class ExportConfig(RewardConfig):
     to: Literal["verl", "trl", "skyrl", "openrlhf"]
     """The trainer that is to read the export. Unsloth reads TRL's."""
     problems: Input
@@ -41,8 +41,6 @@ class ExportConfig(Config):
     """Policy that is to be trained: Hugging Face id or folder. Its tokenizer decides the prompts and their lengths."""
     reward: str = "math"
     """Verifier of the answers: math, reasoning-gym, code, or module:Class."""
-    allow_unsandboxed: Annotated[bool, NotInResult] = False
-    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
     traces: Input | None = None
     """Corpus of traces that the analogies name."""
     analogies: Input | None = None
@@ -77,12 +75,6 @@ class ExportConfig(Config):
     """Passes over the problems."""
     seed: Seed = 0
     """Seed of the order of visits and of every draw, as in `rarft train`."""
-
-    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
-
-    def rewards(self) -> dict[str, str]:
-        """As `Config.rewards`."""
-        return {"": self.reward}
 
 
 def estimate(config: ExportConfig, known: Known) -> Estimate:

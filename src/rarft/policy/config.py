@@ -5,7 +5,7 @@ import difflib
 import shlex
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rarft.core.config import Config, Input, NotInResult, Seed, TemperatureAboveZero
 from rarft.core.doors import check_installed
@@ -13,7 +13,7 @@ from rarft.core.errors import InputError
 from rarft.models.number_types import fast_bfloat16
 from rarft.models.prompts import PromptConfig
 from rarft.policy.contexts import check_choice
-from rarft.rewards.sandbox import unsandboxed_if_allowed
+from rarft.rewards.sandbox import RewardConfig
 
 
 class LoraOptions(Config):
@@ -27,7 +27,7 @@ class LoraOptions(Config):
     """Module names, separated by commas, or all-linear."""
 
 
-class TrainConfig(Config):
+class TrainConfig(RewardConfig):
     # What is trained on what
 
     problems: Input
@@ -38,8 +38,6 @@ class TrainConfig(Config):
     """grpo, dapo and rloo learn from verified samples; sft from solutions."""
     reward: str = "math"
     """Verifier of the answers: math, reasoning-gym, code, or module:Class."""
-    allow_unsandboxed: Annotated[bool, NotInResult] = False
-    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
 
     # What stands in the prompt
 
@@ -143,11 +141,9 @@ class TrainConfig(Config):
 
     old_names: ClassVar[dict[str, str]] = {"max_completion_length": "max_new_tokens"}
 
-    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
-
     def rewards(self) -> dict[str, str]:
         """As `Config.rewards`; imitation asks none unless there are problems to evaluate on."""
-        return {"": self.reward} if self.algorithm != "sft" or self.eval_problems else {}
+        return super().rewards() if self.algorithm != "sft" or self.eval_problems else {}
 
 
 OURS = {

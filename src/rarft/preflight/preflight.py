@@ -20,7 +20,7 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from rarft.core.append_log import AppendLog
 from rarft.core.artifacts import write_json
@@ -40,14 +40,14 @@ from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.likelihood import Row, mean_logps
 from rarft.relevance.resume import by_problem
 from rarft.rewards.problems import check_problems, verify_problems
-from rarft.rewards.sandbox import unsandboxed_if_allowed
+from rarft.rewards.sandbox import RewardConfig
 
 ARMS = ("none", "random", "bm25", "untuned", "best")
 Arm = tuple[str, list[Trace]]
 """An arm and the trace in its prompt, if any."""
 
 
-class PreflightConfig(EngineConfig):
+class PreflightConfig(EngineConfig, RewardConfig):
     problems: Input
     """Problems that RL would train on: JSONL, Parquet, CSV, a `rarft prepare` folder, or a Hugging Face dataset id."""
     traces: Input
@@ -61,8 +61,6 @@ class PreflightConfig(EngineConfig):
     problems serves as well."""
     reward: str = "math"
     """Verifier of the samples."""
-    allow_unsandboxed: Annotated[bool, NotInResult] = False
-    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
     templates: list[Literal["chat", "plain"]] = ["chat", "plain"]
     """Prompt templates to compare; chat is left out where the tokenizer has none."""
     instruction: str | None = None
@@ -87,12 +85,6 @@ class PreflightConfig(EngineConfig):
     """Samples decoded at a time."""
     seed: Seed = 0
     """Seed of every random choice."""
-
-    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
-
-    def rewards(self) -> dict[str, str]:
-        """As `Config.rewards`."""
-        return {"": self.reward}
 
 
 def estimate(config: PreflightConfig, known: Known) -> Estimate:

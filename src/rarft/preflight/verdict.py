@@ -41,7 +41,7 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
     """
     tables = {template: table_of(rows, seed) for template, rows in found.items()}
     best = max(tables, key=lambda t: (tables[t]["arms"]["best"]["value"], tables[t]["arms"]["none"]["value"]))
-    verdict, reasons = _verdict(tables, best, _hidden(found, best, seed))
+    verdict, reasons = _verdict(tables, best, _hidden(found, tables, best, seed))
     reasons += _lengths(found[best], tables[best]["cut"], facts) + _costs(found[best], facts)
     result = {"verdict": verdict, "template": best, "reasons": reasons, "templates": tables}
     return result, _page(result)
@@ -79,21 +79,17 @@ def _interval(values: np.ndarray, seed: int) -> dict[str, float]:
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def _hidden(found: dict[str, list[Row]], best: str, seed: int) -> list[str]:
+def _hidden(found: dict[str, list[Row]], tables: dict[str, dict[str, Any]], best: str, seed: int) -> list[str]:
     """The templates with which no example is seen to help, and less than with `best`, on the same problems."""
 
     def gains(rows: Sequence[Row]) -> np.ndarray:
         return np.array([np.mean(row["rewards"]["best"]) - np.mean(row["rewards"]["none"]) for row in rows])
 
-    ours = gains(found[best])
-    if _interval(ours, seed)["low"] <= 0:
+    helps = {template: table["arms"]["best"]["gain"]["low"] > 0 for template, table in tables.items()}
+    if not helps[best]:
         return []
-    theirs = {template: gains(rows) for template, rows in found.items() if template != best}
-    return [
-        template
-        for template, gain in theirs.items()
-        if _interval(gain, seed)["low"] <= 0 and _interval(ours - gain, seed)["low"] > 0
-    ]
+    gain = gains(found[best])
+    return [t for t in found if not helps[t] and _interval(gain - gains(found[t]), seed)["low"] > 0]
 
 
 def _verdict(tables: dict[str, dict[str, Any]], template: str, hidden: Sequence[str]) -> tuple[str, list[str]]:

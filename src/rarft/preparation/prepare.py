@@ -12,11 +12,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from rarft.core.config import Config, Count, Input, NotInResult, Seed
+from rarft.core.config import Count, Input, Seed
 from rarft.core.errors import InputError
 from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log, track
@@ -28,10 +28,12 @@ from rarft.records.problems import Problem, Record, Trace, iter_records
 from rarft.records.rows import as_line, write_jsonl
 from rarft.records.same_problem import TEMPLATE_SHARE, DuplicateIndex
 from rarft.rewards import check_gold
-from rarft.rewards.sandbox import unsandboxed_if_allowed
+from rarft.rewards.sandbox import RewardConfig
 
 
-class PrepareConfig(Config):
+class PrepareConfig(RewardConfig):
+    reward_field = "verifier"
+
     problems: Input
     """Training problems, columns id, question, answer, kind?, source?: JSONL, Parquet, CSV, or a Hugging Face dataset
     as name[:config[:split]]."""
@@ -53,8 +55,6 @@ class PrepareConfig(Config):
     """Write unusable rows with the reason to rejected_problems.jsonl and rejected_traces.jsonl instead of failing."""
     verifier: str = "math"
     """Verifier that has to understand each gold answer; none to leave answers unchecked."""
-    allow_unsandboxed: Annotated[bool, NotInResult] = False
-    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
     near_duplicates: float = Field(TEMPLATE_SHARE, gt=0, le=1)
     """Share of word triples (numbers and names masked) from which two problems are the same; 1 drops exact repetitions
     alone."""
@@ -67,12 +67,6 @@ class PrepareConfig(Config):
     kinds: KindsConfig = KindsConfig()
     seed: Seed = 0
     """Seed of every random choice."""
-
-    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
-
-    def rewards(self) -> dict[str, str]:
-        """As `Config.rewards`."""
-        return {"": self.verifier}
 
 
 def estimate(config: PrepareConfig, known: Known) -> Estimate:

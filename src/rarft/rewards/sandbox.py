@@ -21,8 +21,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Self
 
+from pydantic import model_validator
+
+from rarft.core.config import Config, NotInResult
 from rarft.rewards.sandboxed import MACHINES
 
 INSIDE = Path(__file__).with_name("sandboxed.py")
@@ -43,21 +46,24 @@ class OutOfTime(Exception):
     """A program and its tests took longer than they may."""
 
 
-class NamesReward(Protocol):
-    """A stage's config that names a reward, as `reward` or as `verifier`."""
+class RewardConfig(Config):
+    """A config that names a reward. `code` becomes `code-unsandboxed` where that is allowed and there is no sandbox."""
 
-    allow_unsandboxed: bool
+    reward_field: ClassVar[str] = "reward"
+    """The field that names it."""
 
+    allow_unsandboxed: Annotated[bool, NotInResult] = False
+    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
 
-C = TypeVar("C", bound=NamesReward)
+    def rewards(self) -> dict[str, str]:
+        """As `Config.rewards`."""
+        return {"": getattr(self, self.reward_field)}
 
-
-def unsandboxed_if_allowed(config: C) -> C:
-    """Make reward `code` be `code-unsandboxed` where it is allowed and there is no sandbox; a config's validator."""
-    field = "reward" if hasattr(config, "reward") else "verifier"
-    name = reward_here(getattr(config, field), config.allow_unsandboxed)
-    object.__setattr__(config, field, name)  # configs are frozen once they are made
-    return config
+    @model_validator(mode="after")
+    def _unsandboxed_if_allowed(self) -> Self:
+        name = reward_here(getattr(self, self.reward_field), self.allow_unsandboxed)
+        object.__setattr__(self, self.reward_field, name)  # configs are frozen once they are made
+        return self
 
 
 def reward_here(name: str, allow_unsandboxed: bool) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from rarft.core.config import Config, NotInResult, Temperature
+from rarft.core.config import NotInResult, Temperature
 from rarft.core.estimate import Count, times
 from rarft.core.stages import Work
 from rarft.models.engines.base import Completion, EngineOptions, Sampling
@@ -25,11 +25,11 @@ from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
 from rarft.rewards.problems import check_problems, verify_problems
-from rarft.rewards.sandbox import unsandboxed_if_allowed
+from rarft.rewards.sandbox import RewardConfig
 from rarft.stats import newcombe
 
 
-class PassRateConfig(Config):
+class PassRateConfig(RewardConfig):
     samples: int = Field(8, ge=1)
     """Samples for each pair."""
     base_samples: int = Field(32, ge=1)
@@ -42,12 +42,8 @@ class PassRateConfig(Config):
     """Probability, from 0.5 to 1, that the trace helps more than the others, from which a pair is relevant."""
     reward: str = "math"
     """Verifier of the samples."""
-    allow_unsandboxed: Annotated[bool, NotInResult] = False
-    """Without a sandbox, run programs as this user: `code` becomes `code-unsandboxed` (docs/rewards-code.md)."""
     batch_size: Annotated[int, NotInResult] = Field(64, ge=1)
     """Samples decoded at a time."""
-
-    _sandbox = model_validator(mode="after")(unsandboxed_if_allowed)
 
 
 class PassRate(Labeler):
