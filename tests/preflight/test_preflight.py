@@ -47,23 +47,26 @@ def test_every_arm_is_measured_and_a_page_says_what_follows(tmp_path: Path, caps
 
 
 def test_a_killed_run_goes_on_and_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with one problem to a call, where the whole run had all in one."""
     assert main(command(tmp_path)) == 0
     whole = json.loads((tmp_path / "out" / "preflight.json").read_text())
-    measure, asked = stage._Policy.measure, []
+    sample, asked = stage._Policy._sample, []
 
-    def fail_at_the_third(self: Any, template: str, problem: Any, *rest: Any) -> Any:
-        asked.append(problem.id)
+    def fail_at_the_third(self: Any, call: Any) -> Any:
+        asked.append([one.problem.id for one in call])
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return measure(self, template, problem, *rest)
+        return sample(self, call)
 
-    monkeypatch.setattr(stage._Policy, "measure", fail_at_the_third)
-    other = [*command(tmp_path)[:-1], str(tmp_path / "again")]
+    monkeypatch.setattr(stage._Policy, "_sample", fail_at_the_third)
+    other = [*command(tmp_path, "--batch-size", "8")[:-1], str(tmp_path / "again")]
     assert main(other) == 130
     assert main(other) == 0
     assert len(asked) == 5 and asked[2] == asked[3]  # the first two are not measured again
     again = json.loads((tmp_path / "again" / "preflight.json").read_text())
     assert without_times(again) == without_times(whole)
+    assert main([*command(tmp_path, "--batch-size", "96")[:-1], str(tmp_path / "at-once")]) == 0
+    assert list(map(len, asked)) == [1, 1, 1, 1, 1, 4]
 
 
 def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,12 +122,12 @@ def test_without_gold_solutions_the_samples_choose(tmp_path: Path) -> None:
 
 def test_the_best_is_chosen_and_scored_without_luck() -> None:
     def tried(rewards: Any) -> list[stage.Sampled]:
-        return [stage.Sampled(list(of), [str(value) for value in of], [1] * len(of), 0, 9) for of in rewards]
+        return [stage.Sampled(list(of), [str(value) for value in of]) for of in rewards]
 
     right = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
     best, group = stage._best(tried(right))
     assert best.rewards == [0.0, 0.0, 0.0, 0.0] and group == right[0]  # each half chose the other's worst
-    assert best.reasons == ["0.0"] * 4 and len(best.lengths) == 4
+    assert best.reasons == ["0.0"] * 4
     assert stage._best(tried([[0.0] * 8, [1.0] * 8, [0.0] * 8]))[0].rewards == [1.0] * 8
     drawn = (np.random.default_rng(0).random((2000, 3, 8)) < 0.3).astype(float)
     means = [np.mean(stage._best(tried(of))[0].rewards) for of in drawn]

@@ -13,11 +13,11 @@ the next, so a killed run goes on. Left out: training; what RL makes of an examp
 import random
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -30,7 +30,7 @@ from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
 from rarft.models.engines import open_engine
-from rarft.models.engines.base import EngineConfig, EngineOptions, Metered, Sampling
+from rarft.models.engines.base import Completion, EngineConfig, EngineOptions, Metered, Sampling
 from rarft.models.prompts import PromptConfig, render_prompt, uses_chat
 from rarft.preflight.verdict import conclude
 from rarft.records.bm25 import BM25
@@ -120,19 +120,21 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
     log(f"preflight: {len(problems)} problems, {len(traces)} traces, {config.samples} samples of each arm")
     pools = candidates(problems, traces, config)
     alikes = _look_alikes(problems, traces, config)
+
+    def arms_of(i: int) -> list[Arm]:
+        alike: list[Arm] = [(name, [trace]) for name, best in alikes.items() if (trace := best[i]) is not None]
+        return [("none", []), ("random", [pools[i][0]]), *alike]
+
     with closing(AppendLog(work.scratch / "problems.jsonl")) as kept:
         done = {(row["template"], row["problem"]): row for row in kept.rows()}
         with closing(_Policy(config)) as policy:
             ranked = policy.rank(problems, pools, solutions, work)
             plan = [(t, i) for t in policy.templates for i in range(len(problems))]
-            with Progress("sampling", len(plan), sum((t, problems[i].id) in done for t, i in plan)) as progress:
-                for template, i in plan:
-                    problem = problems[i]
-                    if (template, problem.id) in done:
-                        continue
-                    alike = {name: trace for name, best in alikes.items() if (trace := best[i]) is not None}
-                    row = policy.measure(template, problem, pools[i][0], alike, ranked[i])
-                    done[template, problem.id] = row
+            left = [(t, i) for t, i in plan if (t, problems[i].id) not in done]
+            asked = (policy.ask(t, problems[i], arms_of(i), ranked[i]) for t, i in left)
+            with Progress("sampling", len(plan), len(plan) - len(left)) as progress:
+                for row in policy.measure(asked):
+                    done[row["template"], row["problem"]] = row
                     kept.append(row)
                     progress.advance()
             found = {str(t): [done[t, problem.id] for problem in problems] for t in policy.templates}
@@ -211,16 +213,24 @@ class Ranked:
     seconds: float = 0.0
 
 
+class Asked(NamedTuple):
+    """A problem in one template: its arms by name, the token ids of their prompts, and whether they fit the model."""
+
+    template: str
+    problem: Problem
+    arms: list[str]
+    prompts: list[list[int]]
+    fits: list[bool]
+    by_likelihood: bool
+    """Whether the likelihood of the gold solution chose the traces among which the best is sought."""
+
+
 @dataclass
 class Sampled:
     """What one arm's prompt led to."""
 
     rewards: list[float]
     reasons: list[str]
-    lengths: list[int]
-    truncated: int
-    prompt: int
-    """Tokens of the prompt."""
 
 
 class _Policy:
@@ -257,39 +267,24 @@ class _Policy:
             found.append(Ranked([pool[i] for i in order], len(row["traces"]), row["seconds"]))
         return found
 
-    def measure(
-        self, template: str, problem: Problem, random_trace: Trace, alike: dict[str, Trace], ranked: Ranked
-    ) -> dict[str, Any]:
-        """A problem's row: each arm's rewards, and what it took."""
-        config = self.config
-        began, before = time.monotonic(), (self.engine.tokens_in, self.engine.tokens_out)
-        shortlist = ranked.traces
-        arms: list[Arm] = [
-            ("none", []),
-            ("random", [random_trace]),
-            *((name, [trace]) for name, trace in alike.items()),
-        ]
-        arms += [(f"best-{n}", [trace]) for n, trace in enumerate(shortlist)]
-        sampled = dict(zip([name for name, _ in arms], self._sample(template, problem, arms), strict=True))
-        tried = [sampled.pop(f"best-{n}") for n in range(len(shortlist))]
-        every = [*sampled.values(), *tried]
-        groups = {name: one.rewards for name, one in sampled.items()}
-        sampled["best"], groups["best"] = _best(tried)
-        return {
-            "template": template,
-            "problem": problem.id,
-            "rewards": {name: one.rewards for name, one in sampled.items()},
-            "groups": groups,
-            "reasons": {name: one.reasons for name, one in sampled.items()},
-            "lengths": [length for one in every for length in one.lengths],
-            "truncated": sum(one.truncated for one in every),
-            "longest_prompt": max(one.prompt for one in every),
-            "by_likelihood": ranked.pairs > 0,
-            "seconds": round(time.monotonic() - began, 3),
-            "rollouts": config.samples * len(arms),
-            "tokens_in": self.engine.tokens_in - before[0],
-            "tokens_out": self.engine.tokens_out - before[1],
-        }
+    def ask(self, template: str, problem: Problem, arms: list[Arm], ranked: Ranked) -> Asked:
+        """A problem's prompts in one template: the arms', and those with the traces among which the best is sought."""
+        arms = [*arms, *((f"best-{n}", [trace]) for n, trace in enumerate(ranked.traces))]
+        prompts = [self.ids(template, problem, traces) for _, traces in arms]
+        limit = self.engine.context_length
+        fits = [limit is None or len(ids) + self.config.max_new_tokens <= limit for ids in prompts]
+        return Asked(template, problem, [name for name, _ in arms], prompts, fits, ranked.pairs > 0)
+
+    def measure(self, asked: Iterable[Asked]) -> Iterator[dict[str, Any]]:
+        """A row for each problem asked, as they end: every arm's rewards, and what it took.
+
+        The samples of several problems fill a batch, and an engine that takes several calls at once gets them.
+        """
+        began = time.monotonic()
+        for call, drawn in self.engine.each(self._sample, _calls(asked, self.config)):
+            seconds, began = time.monotonic() - began, time.monotonic()
+            for one, groups in zip(call, drawn, strict=True):
+                yield self._row(one, groups, seconds / len(call))
 
     def _prompt(self, template: str) -> PromptConfig:
         told = self.config.instruction
@@ -301,28 +296,60 @@ class _Policy:
         """Token ids of the prompt."""
         return render_prompt(self.engine.tokenizer, problem.question, traces, self._prompt(template))
 
-    def _sample(self, template: str, problem: Problem, arms: Sequence[Arm]) -> list[Sampled]:
-        """Every arm's samples, verified. A prompt that does not fit the model is counted, and not sampled."""
+    def _sample(self, call: Sequence[Asked]) -> list[list[list[Completion]]]:
+        """For each problem and arm its completions; none where the prompt does not fit the model."""
         config = self.config
-        prompts = [self.ids(template, problem, traces) for _, traces in arms]
-        limit = self.engine.context_length
-        fits = [n for n, ids in enumerate(prompts) if limit is None or len(ids) + config.max_new_tokens <= limit]
-        seeds = [zlib.crc32(f"{config.seed} {template} {problem.id} {arms[n][0]}".encode()) for n in fits]
+        fits = [(one, n) for one in call for n, does in enumerate(one.fits) if does]
+        seeds = [zlib.crc32(f"{config.seed} {one.template} {one.problem.id} {one.arms[n]}".encode()) for one, n in fits]
         sampling = Sampling(config.max_new_tokens, config.temperature)
-        groups = self.engine.sample([prompts[n] for n in fits], [config.samples] * len(fits), seeds, sampling)
-        texts = [self.engine.tokenizer.decode(c.token_ids, skip_special_tokens=True) for group in groups for c in group]
-        verdicts = iter(verify_problems([problem] * len(texts), texts, config.reward))
-        found = [Sampled([0.0] * config.samples, ["too_long"] * config.samples, [], 0, len(ids)) for ids in prompts]
-        for n, group in zip(fits, groups, strict=True):
+        drawn = iter(
+            self.engine.sample([one.prompts[n] for one, n in fits], [config.samples] * len(fits), seeds, sampling)
+        )
+        return [[next(drawn) if does else [] for does in one.fits] for one in call]
+
+    def _row(self, asked: Asked, groups: Sequence[Sequence[Completion]], seconds: float) -> dict[str, Any]:
+        """What the samples of a problem's arms are worth. A prompt that does not fit counts, as wrong."""
+        config, decode = self.config, self.engine.tokenizer.decode
+        texts = [decode(one.token_ids, skip_special_tokens=True) for group in groups for one in group]
+        verdicts = iter(verify_problems([asked.problem] * len(texts), texts, config.reward))
+        sampled = {}
+        for name, group in zip(asked.arms, groups, strict=True):
             told = [next(verdicts) for _ in group]
-            found[n] = Sampled(
-                [v.reward for v in told],
-                [v.reason for v in told],
-                [len(c.token_ids) for c in group],
-                sum(not c.finished for c in group),
-                len(prompts[n]),
+            sampled[name] = Sampled(
+                [v.reward for v in told] or [0.0] * config.samples,
+                [v.reason for v in told] or ["too_long"] * config.samples,
             )
-        return found
+        tried = [sampled.pop(name) for name in asked.arms if name.startswith("best-")]
+        rewards = {name: one.rewards for name, one in sampled.items()}
+        best, group_of_best = _best(tried)
+        completions = [one for group in groups for one in group]
+        return {
+            "template": asked.template,
+            "problem": asked.problem.id,
+            "rewards": rewards | {"best": best.rewards},
+            "groups": rewards | {"best": group_of_best},
+            "reasons": {name: one.reasons for name, one in (sampled | {"best": best}).items()},
+            "lengths": [len(one.token_ids) for one in completions],
+            "truncated": sum(not one.finished for one in completions),
+            "longest_prompt": max(map(len, asked.prompts)),
+            "by_likelihood": asked.by_likelihood,
+            "seconds": round(seconds, 3),
+            "rollouts": config.samples * len(asked.arms),
+            "tokens_in": sum(len(ids) for ids, does in zip(asked.prompts, asked.fits, strict=True) if does),
+            "tokens_out": sum(len(one.token_ids) for one in completions),
+        }
+
+
+def _calls(asked: Iterable[Asked], config: PreflightConfig) -> Iterator[list[Asked]]:
+    """As many problems to a call as fill a batch."""
+    call: list[Asked] = []
+    for one in asked:
+        if call and (len(call) + 1) * len(one.arms) * config.samples > config.batch_size:
+            yield call
+            call = []
+        call.append(one)
+    if call:
+        yield call
 
 
 def _best(tried: Sequence[Sampled]) -> tuple[Sampled, list[float]]:
@@ -337,11 +364,10 @@ def _best(tried: Sequence[Sampled]) -> tuple[Sampled, list[float]]:
     def choice(half: slice) -> Sampled:
         return max(tried, key=lambda one: sum(one.rewards[half]))
 
-    found = Sampled([], [], [], 0, max(one.prompt for one in tried))
+    found = Sampled([], [])
     for chosen, half in ((choice(second), first), (choice(first), second)):
         found.rewards += chosen.rewards[half]
         found.reasons += chosen.reasons[half]
-        found.lengths += chosen.lengths[half]
     return found, choice(first).rewards
 
 
@@ -351,6 +377,7 @@ class _Scorer:
     def __init__(self, policy: _Policy, solutions: Mapping[str, str]) -> None:
         self.policy, self.engine, self.solutions = policy, policy.engine, solutions
         self.template = "plain" if "plain" in policy.templates else policy.templates[0]
+        self.since = time.monotonic()
 
     def close(self) -> None:
         """The engine goes on to sample."""
@@ -362,18 +389,15 @@ class _Scorer:
         rows = [Row(pair.trace.id, self.policy.ids(self.template, pair.problem, [pair.trace]), [text]) for pair in own]
         return rows, _tokens(rows)
 
-    def compute(self, prepared: Sequence[list[Row]]) -> list[tuple[list[float], float]]:
-        """For each problem the mean log-prob per token with each trace, and its share of the seconds."""
-        began = time.monotonic()
+    def compute(self, prepared: Sequence[list[Row]]) -> list[list[float]]:
+        """For each problem the mean log-prob per token with each trace."""
         means = iter([mean for (mean,) in mean_logps(self.engine, [row for rows in prepared for row in rows])])
-        seconds = time.monotonic() - began
-        pairs = sum(map(len, prepared))
-        return [([next(means) for _ in rows], seconds * len(rows) / pairs) for rows in prepared]
+        return [[next(means) for _ in rows] for rows in prepared]
 
-    def row(self, own: list[Pair], prepared: list[Row], computed: tuple[list[float], float]) -> dict[str, Any]:
-        """As `Worker.row`."""
-        means, seconds = computed
-        rounded = [round(mean, 6) for mean in means]
+    def row(self, own: list[Pair], prepared: list[Row], computed: list[float]) -> dict[str, Any]:
+        """As `Worker.row`; its seconds are those since the row before."""
+        seconds, self.since = time.monotonic() - self.since, time.monotonic()
+        rounded = [round(mean, 6) for mean in computed]
         return {"means": rounded, "tokens": _tokens(prepared), "seconds": round(seconds, 3)}
 
 

@@ -13,7 +13,7 @@ The word problems' folders: `rarft.testbed.word_problems.write`. Those of the ot
     DIR/swapped/    eval, eval-seen and corpus again: the same questions in another house, which does it otherwise
 
 Each folder can be given where a command takes problems or traces. A problem and its own solution share an id. Every row
-has `structure`; docs/testbed.md describes the domains.
+has `structure`; docs/testbed.md, docs/house-rules.md and docs/library.md describe the domains.
 """
 
 from rarft.core.errors import InputError
