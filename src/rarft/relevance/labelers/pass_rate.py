@@ -26,7 +26,7 @@ from rarft.relevance.labelers.base import Labeler, Setting, Write
 from rarft.relevance.resume import by_problem
 from rarft.rewards.problems import check_problems, verify_problems
 from rarft.rewards.sandbox import RewardConfig
-from rarft.stats import newcombe
+from rarft.stats import bootstrap, newcombe
 
 
 class PassRateConfig(RewardConfig):
@@ -62,6 +62,7 @@ class PassRate(Labeler):
         config, file = self.options, scratch / "pass-rate.jsonl"
         rows = by_problem(pairs, lambda: Sampler(self.setting, config), file, "sampling", total, work)
         with_trace = without = n_pairs = n_problems = above = below = 0
+        gains = {}
         for own, row in rows:
             work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"])
             in_all = sum(row["right"])
@@ -69,6 +70,7 @@ class PassRate(Labeler):
                 over_none = newcombe(right, config.samples, row["base"], config.base_samples)
                 above, below = above + (over_none[0] > 0), below + (over_none[1] < 0)
                 write(_label(pair, right, in_all - right, len(own) - 1, row["base"], over_none, config))
+            gains[own[0].problem.id] = in_all / (config.samples * len(own)) - row["base"] / config.base_samples
             with_trace, n_pairs = with_trace + in_all, n_pairs + len(own)
             without, n_problems = without + row["base"], n_problems + 1
         work.results |= {
@@ -77,6 +79,8 @@ class PassRate(Labeler):
             "better_than_none": above,
             "worse_than_none": below,
         }
+        if gains:
+            work.results["gain_over_none"] = bootstrap([{"labelled": gains}], seed=self.setting.seed).as_dict()
 
     def estimate(self, pairs: Count, problems: Count, characters: int) -> tuple[dict[str, Count], list[str]]:
         """Rollouts, and their tokens at most."""
