@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import torch
 
 from rarft.cli import main
 from rarft.core.artifacts import read_manifest
+from rarft.models.engines.base import EngineOptions
+from rarft.models.engines.transformers import TransformersEngine
 from rarft.models.loading import load_policy
 from rarft.models.prompts import PromptConfig, render_prompt
 from rarft.preflight import preflight as stage
@@ -19,7 +23,10 @@ from rarft.preflight.verdict import conclude
 from tests.policy.tiny import save_policy
 from tests.relevance.test_measured import values
 
-FACTS = {"context_length": 2048, "max_new_tokens": 48, "problems": 500, "scored_pairs": 640, "scoring_seconds": 20.0}
+FACTS = {
+    **{"context_length": 2048, "max_new_tokens": 48, "problems": 500, "scored_pairs": 640, "scoring_seconds": 20.0},
+    **{"samples": 8, "shortlist": 3, "candidates": 64},
+}
 
 
 def command(folder: Path, *more: str) -> list[str]:
@@ -43,7 +50,7 @@ def test_every_arm_is_measured_and_a_page_says_what_follows(tmp_path: Path, caps
     page = (tmp_path / "out" / "preflight.md").read_text()
     assert page in capsys.readouterr().out and page.startswith(f"# Preflight: {result['verdict']}")
     ledger = read_manifest(tmp_path / "out")["ledger"]
-    assert ledger["tokens_out"] >= 4 * 6 * 4 and ledger["calls"] == 4
+    assert ledger["tokens_out"] >= 4 * 6 * 4 and ledger["calls"] == 4 * 6 * 4
 
 
 def test_a_killed_run_goes_on_and_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,19 +78,19 @@ def test_a_killed_run_goes_on_and_finds_the_same(tmp_path: Path, monkeypatch: py
 
 def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a plain forward pass for each pair."""
-    rank, ranked = stage._Policy.rank, []
+    ask, asked = stage._Policy.ask, []
     row, scored = stage._Scorer.row, {}
 
     def keep_row(self: Any, own: Any, *rest: Any) -> dict[str, Any]:
         scored[own[0].problem.id] = row(self, own, *rest)
         return scored[own[0].problem.id]
 
-    def keep_rank(*given: Any) -> Any:
-        ranked.extend(rank(*given))
-        return ranked
+    def keep_asked(*given: Any) -> Any:
+        asked.append(ask(*given))
+        return asked[-1]
 
     monkeypatch.setattr(stage._Scorer, "row", keep_row)
-    monkeypatch.setattr(stage._Policy, "rank", keep_rank)
+    monkeypatch.setattr(stage._Policy, "ask", keep_asked)
     assert main(command(tmp_path)) == 0
     model, tokenizer = load_policy(str(tmp_path / "model"))
     config = stage.PreflightConfig(
@@ -91,8 +98,8 @@ def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch:
         model=str(tmp_path / "model"), shortlist=2,
     )  # fmt: skip
     problems, traces = stage.sample_of(config, stage.load_problems(config.problems))
-    pools = stage.candidates(problems, traces, config)
-    for problem, pool, tried in zip(problems, pools, ranked, strict=True):
+    pools = stage.candidates(problems, traces, config, lambda problem, trace: True)
+    for problem, pool, tried in zip(problems, pools, asked, strict=True):
         text = tokenizer(str(problem.extra["solution"]), add_special_tokens=False)["input_ids"]
         expected = []
         for trace in pool:
@@ -101,11 +108,73 @@ def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch:
             expected.append(float(logps.gather(1, torch.tensor(text)[:, None]).mean()))
         assert scored[problem.id]["means"] == pytest.approx(expected, abs=1e-4)
         order = sorted(range(len(pool)), key=lambda i: -expected[i])
-        assert [trace.id for trace in tried.traces] == [pool[i].id for i in order[:2]]
+        prompt = PromptConfig(template="plain", instruction="")
+        assert tried.arms[-2:] == ["best-0", "best-1"]
+        assert tried.prompts[-2:] == [render_prompt(tokenizer, problem.question, [pool[i]], prompt) for i in order[:2]]
 
 
 def without_times(result: dict[str, Any]) -> dict[str, Any]:
     return result | {"reasons": [line for line in result["reasons"] if "1,000" not in line]}
+
+
+class OutOfOrder:
+    """The transformers engine; of three calls at once the first ends last."""
+
+    calls_at_once, call_tokens, scores_ends = 3, 1, True
+
+    def __init__(self, model: str, options: EngineOptions) -> None:
+        self.inner = TransformersEngine.load(model, options)
+        self.tokenizer, self.context_length, self.close = self.inner.tokenizer, 256, self.inner.close
+        self.calls, self.lock = 0, threading.Lock()
+
+    def sample(self, *given: Any) -> Any:
+        with self.lock:
+            self.calls += 1
+            late, found = self.calls == 1, self.inner.sample(*given)
+        time.sleep(0.5 * late)
+        return found
+
+    def score(self, *given: Any) -> Any:
+        with self.lock:
+            return self.inner.score(*given)
+
+
+def test_several_calls_at_once_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(command(tmp_path)) == 0
+    whole = json.loads((tmp_path / "out" / "preflight.json").read_text())
+    append, kept = stage.AppendLog.append, []
+
+    def keep(self: Any, row: dict[str, Any]) -> None:
+        kept.append(row)
+        append(self, row)
+
+    monkeypatch.setattr(stage.AppendLog, "append", keep)
+    other = ["--engine", f"{__name__}:OutOfOrder", "--batch-size", "8", "--output", str(tmp_path / "again")]
+    began = time.monotonic()
+    assert main([*command(tmp_path)[:-2], *other]) == 0
+    rows = [row for row in kept if "rewards" in row]
+    assert len(rows) == 4 and rows[0]["problem"] != "p0"  # the first call ended after others
+    assert sum(row["seconds"] for row in rows) <= time.monotonic() - began
+    again = json.loads((tmp_path / "again" / "preflight.json").read_text())
+    assert without_times(again) == without_times(whole)
+
+
+def test_only_traces_that_fit_are_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A long trace of every problem's own words is neither the best BM25 finds nor a candidate."""
+    asked = command(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "traces.jsonl").read_text().splitlines()]
+    problems = [json.loads(line)["question"] for line in (tmp_path / "problems.jsonl").read_text().splitlines()]
+    long = [
+        rows[0] | {"id": f"long{i}", "problem": "zzz", "solution": f"{text} " * 20} for i, text in enumerate(problems)
+    ]
+    (tmp_path / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (*long, *rows)))
+    assert main(asked) == 0
+    (table,) = json.loads((tmp_path / "out" / "preflight.json").read_text())["templates"].values()
+    assert set(table["arms"]) == {"none", "random", "bm25", "untuned", "best"}
+    (tmp_path / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
+    assert main([*asked, "--overwrite"]) == 2
+    assert "too long for the model with 4 new tokens" in capsys.readouterr().err
+    assert main([*asked, "--overwrite", "--max-new-tokens", "250"]) == 2
 
 
 def test_without_gold_solutions_the_samples_choose(tmp_path: Path) -> None:
@@ -124,13 +193,12 @@ def test_the_best_is_chosen_and_scored_without_luck() -> None:
     def tried(rewards: Any) -> list[stage.Sampled]:
         return [stage.Sampled(list(of), [str(value) for value in of]) for of in rewards]
 
-    right = [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
-    best, group = stage._best(tried(right))
-    assert best.rewards == [0.0, 0.0, 0.0, 0.0] and group == right[0]  # each half chose the other's worst
+    best = stage._best(tried([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]))
+    assert best.rewards == [0.0, 0.0, 0.0, 0.0]  # each half chose the other's worst
     assert best.reasons == ["0.0"] * 4
-    assert stage._best(tried([[0.0] * 8, [1.0] * 8, [0.0] * 8]))[0].rewards == [1.0] * 8
+    assert stage._best(tried([[0.0] * 8, [1.0] * 8, [0.0] * 8])).rewards == [1.0] * 8
     drawn = (np.random.default_rng(0).random((2000, 3, 8)) < 0.3).astype(float)
-    means = [np.mean(stage._best(tried(of))[0].rewards) for of in drawn]
+    means = [np.mean(stage._best(tried(of)).rewards) for of in drawn]
     assert np.mean(means) == pytest.approx(0.3, abs=0.02)
     assert drawn.mean(-1).max(-1).mean() > 0.4  # what choosing and scoring on the same samples would say
 
@@ -143,9 +211,9 @@ def rows(seed: int, chances: dict[str, float], n: int = 40) -> list[dict[str, An
         drawn = {name: (rng.random(8) < chance).astype(float).tolist() for name, chance in chances.items()}
         reasons = {name: ["correct" if value else "wrong" for value in of] for name, of in drawn.items()}
         found.append(
-            {"template": "t", "problem": f"p{i}", "rewards": drawn, "groups": drawn, "reasons": reasons,
+            {"template": "t", "problem": f"p{i}", "rewards": drawn, "reasons": reasons,
              "lengths": [20] * 40, "truncated": 0, "longest_prompt": 300, "by_likelihood": True,
-             "seconds": 4.0, "rollouts": 56}
+             "seconds": 4.0, "rollouts": 56, "tokens_out": 800}
         )  # fmt: skip
     return found
 
@@ -171,7 +239,7 @@ def test_what_follows(chances: dict[str, float], verdict: str, told: str) -> Non
     result, page = conclude({"plain": rows(0, chances)}, FACTS, 0)
     assert result["verdict"] == verdict and told in page
     assert "1,000 rollouts take 71 s: one pass of RL over 500 problems, 16 samples each, would sample for 9m31s" in page
-    assert "31 s per 1,000 pairs: 8m20s for 32 candidates of each problem" in page
+    assert "at least 31 s per 1,000 pairs" in page and "8m20s for 32 candidates of each problem" in page
 
 
 def test_a_template_that_hides_the_example_is_found() -> None:
@@ -203,8 +271,31 @@ def test_a_template_that_hides_the_example_is_found() -> None:
     assert not any("hides" in reason for reason in same["reasons"])
 
 
+def test_a_template_that_needs_no_example_is_no_help_by_examples() -> None:
+    """In one template the bare policy is as good as with an example in the other."""
+    plain = rows(1, LOOK_ALIKES_MISLEAD | {"none": 0.05, "best": 0.83})
+    result, page = conclude({"chat": rows(0, dict.fromkeys(NOTHING, 0.8)), "plain": plain}, FACTS, 0)
+    assert result["verdict"] == "may help" and "hides" not in page
+    assert "the chat template without an example does as well" in page
+    easy, page = conclude({"chat": rows(0, dict.fromkeys(NOTHING, 0.98)), "plain": plain}, FACTS, 0)
+    assert easy["verdict"] == "too easy" and "with the chat template the policy solves nearly all" in page
+
+
+def test_few_problems_say_nothing() -> None:
+    for n, chances in ((1, LOOK_ALIKES_MISLEAD), (7, LOOK_ALIKES_MISLEAD), (7, NOTHING)):
+        result, page = conclude({"plain": rows(0, chances, n)}, FACTS, 0)
+        assert result["verdict"] == "may help" and f"{n} problems are too few" in page
+    few = FACTS | {"samples": 4}  # not one of 32 right: 5 % right would show that in one run of five
+    assert conclude({"plain": rows(0, NOTHING, 8)}, few, 0)[0]["verdict"] == "may help"
+    assert conclude({"plain": rows(0, NOTHING, 16)}, few, 0)[0]["verdict"] == "too weak"
+
+
 def test_claims_that_chance_explains_are_seldom_made() -> None:
     """All arms alike: `helps` and `misleads` in at most 2.5 % of samples, but for the interval's roughness."""
     alike = dict.fromkeys(NOTHING, 0.3)
     pages = [conclude({"plain": rows(seed, alike, 24)}, FACTS, 0) for seed in range(60)]
     assert sum(result["verdict"] == "helps" for result, _ in pages) <= 6
+    assert sum("misleads" in page for _, page in pages) <= 6
+    seldom = dict.fromkeys(NOTHING, 0.01)  # hardly a group differs, whatever is in the prompt
+    pages = [conclude({"plain": rows(seed, seldom, 24)}, FACTS, 0) for seed in range(60)]
+    assert sum("plain GRPO would stand still" in page for _, page in pages) <= 6

@@ -280,7 +280,7 @@ def test_pass_rate_counts_verified_samples(tmp_path: Path, policy: str) -> None:
     assert manifest["results"]["worse_than_none"] == sum(high < 0 for _, high in ends)
     gain, results = manifest["results"]["gain_over_none"], manifest["results"]
     assert gain["value"] == pytest.approx(results["accuracy_with_trace"] - results["accuracy_without"])
-    assert gain["low"] < gain["value"] < gain["high"] and gain["n_problems"] == 6
+    assert gain["low"] < gain["value"] < gain["high"]
     for start in range(0, 36, 6):  # what one gains the others lose
         assert sum(row["score"] for row in found[start : start + 6]) == pytest.approx(0)
 

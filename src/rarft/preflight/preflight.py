@@ -5,17 +5,17 @@
 Accuracy bare; with a random example; with what BM25 and an untuned encoder think alike; and with the best of
 `candidates` random examples: the `shortlist` that make the gold solution likeliest (random ones where no gold solution
 is known) are sampled, and either half of the samples chooses the one that the other half scores, so that luck does not
-count. The same examples in each prompt template. The candidates are the same traces for all problems, so that what is
-computed of a trace serves them all. What follows from the numbers is in `verdict.py`. Each problem is on disk before
-the next, so a killed run goes on. Left out: training; what RL makes of an example that does not help yet.
+count. The same examples in each prompt template, and only such as fit the model. The candidates are the same traces for
+all problems, so that what is computed of a trace serves them all. What follows from the numbers is in `verdict.py`.
+Each call to the engine is on disk when it ends, so a killed run goes on. Left out: training; what RL makes of an
+example that does not help yet.
 """
 
 import random
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -31,8 +31,8 @@ from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
 from rarft.models.engines import open_engine
 from rarft.models.engines.base import Completion, EngineConfig, EngineOptions, Metered, Sampling
-from rarft.models.prompts import PromptConfig, render_prompt, uses_chat
-from rarft.preflight.verdict import conclude
+from rarft.models.prompts import PromptConfig, check_length, render_prompt, uses_chat
+from rarft.preflight.verdict import ARMS, conclude
 from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.records.same_problem import gold_solutions, may_stand_before
@@ -42,9 +42,12 @@ from rarft.relevance.resume import by_problem
 from rarft.rewards.problems import check_problems, verify_problems
 from rarft.rewards.sandbox import RewardConfig
 
-ARMS = ("none", "random", "bm25", "untuned", "best")
-Arm = tuple[str, list[Trace]]
-"""An arm and the trace in its prompt, if any."""
+BEST = "best-"
+"""Begins the names of the shortlist's arms."""
+LOOKED_AT = 50
+"""How many look-alikes are tried for one that fits the model."""
+Fits = Callable[[Problem, Trace], bool]
+"""Whether the problem's prompt with the trace fits the model."""
 
 
 class PreflightConfig(EngineConfig, RewardConfig):
@@ -103,7 +106,7 @@ def estimate(config: PreflightConfig, known: Known) -> Estimate:
 
 
 @stage(
-    "preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate, version=4
+    "preflight", "will worked examples help this policy? measured on a sample", place=5, estimate=estimate, version=5
 )
 def run_preflight(config: PreflightConfig, work: Work) -> None:
     """Measure on a sample what examples do for a policy, and say what follows.
@@ -118,34 +121,33 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
     check_problems(problems, config.problems, config.reward)
     solutions = gold_solutions(problems, load_traces(config.gold_solutions) if config.gold_solutions else ())
     log(f"preflight: {len(problems)} problems, {len(traces)} traces, {config.samples} samples of each arm")
-    pools = candidates(problems, traces, config)
     alikes = _look_alikes(problems, traces, config)
-
-    def arms_of(i: int) -> list[Arm]:
-        alike: list[Arm] = [(name, [trace]) for name, best in alikes.items() if (trace := best[i]) is not None]
-        return [("none", []), ("random", [pools[i][0]]), *alike]
-
-    with closing(AppendLog(work.scratch / "problems.jsonl")) as kept:
+    with closing(AppendLog(work.scratch / "problems.jsonl")) as kept, closing(_Policy(config, solutions)) as policy:
         done = {(row["template"], row["problem"]): row for row in kept.rows()}
-        with closing(_Policy(config)) as policy:
-            ranked = policy.rank(problems, pools, solutions, work)
-            plan = [(t, i) for t in policy.templates for i in range(len(problems))]
-            left = [(t, i) for t, i in plan if (t, problems[i].id) not in done]
-            asked = (policy.ask(t, problems[i], arms_of(i), ranked[i]) for t, i in left)
-            with Progress("sampling", len(plan), len(plan) - len(left)) as progress:
-                for row in policy.measure(asked):
-                    done[row["template"], row["problem"]] = row
-                    kept.append(row)
-                    progress.advance()
-            found = {str(t): [done[t, problem.id] for problem in problems] for t in policy.templates}
-            facts: dict[str, Any] = {
-                "context_length": policy.engine.context_length,
-                "max_new_tokens": config.max_new_tokens,
-                "problems": len(everything),
-            }
-    facts |= {"scored_pairs": sum(one.pairs for one in ranked), "scoring_seconds": sum(one.seconds for one in ranked)}
+        pools = candidates(problems, traces, config, policy.fits)
+        scores = policy.score(problems, pools, work)
+        plan = [(t, i) for t in policy.templates for i in range(len(problems))]
+        left = [(t, i) for t, i in plan if (t, problems[i].id) not in done]
+        asked = (policy.ask(t, problems[i], pools[i], [ranked[i] for ranked in alikes], scores[i]) for t, i in left)
+        with Progress("sampling", len(plan), len(plan) - len(left)) as progress:
+            for row in policy.measure(asked):
+                done[row["template"], row["problem"]] = row
+                kept.append(row)
+                progress.advance()
+        work.results |= policy.engine.throughput()
+        found = {str(t): [done[t, problem.id] for problem in problems] for t in policy.templates}
+        facts = {
+            "context_length": policy.engine.context_length,
+            "max_new_tokens": config.max_new_tokens,
+            "problems": len(everything),
+            "samples": config.samples,
+            "shortlist": config.shortlist,
+            "candidates": config.candidates,
+            "scored_pairs": sum(len(row["means"]) for row in scores if row),
+            "scoring_seconds": sum(row["seconds"] for row in scores if row),
+        }
     for row in done.values():
-        work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"], calls=1)
+        work.ledger.add(tokens_in=row["tokens_in"], tokens_out=row["tokens_out"], calls=row["rollouts"])
     result, page = conclude(found, facts, config.seed)
     write_json(work.path / "preflight.json", result)
     (work.path / "preflight.md").write_text(page, encoding="utf-8")
@@ -162,7 +164,9 @@ def sample_of(config: PreflightConfig, problems: Sequence[Problem]) -> tuple[lis
     return [problems[i] for i in chosen], [traces[i] for i in drawn]
 
 
-def candidates(problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig) -> list[list[Trace]]:
+def candidates(
+    problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig, fits: Fits
+) -> list[list[Trace]]:
     """Each problem's random candidates, in an order of its own: the same traces, but those of the very problem.
 
     Raises:
@@ -171,9 +175,13 @@ def candidates(problems: Sequence[Problem], traces: Sequence[Trace], config: Pre
     shuffled = random.Random(config.seed).sample(traces, len(traces))
     pools = []
     for problem in problems:
-        pool = list(islice((t for t in shuffled if may_stand_before(t, problem)), config.candidates))
+        usable = (t for t in shuffled if may_stand_before(t, problem) and fits(problem, t))
+        pool = list(islice(usable, config.candidates))
         if not pool:
-            raise InputError(f"problem {problem.id}: every trace is of the same problem; give more traces")
+            raise InputError(
+                f"problem {problem.id}: every trace is of the same problem, or too long for the model with "
+                f"{config.max_new_tokens} new tokens; give other traces or lower --max-new-tokens"
+            )
         random.Random(f"{config.seed} {problem.id}").shuffle(pool)
         pools.append(pool)
     return pools
@@ -181,8 +189,10 @@ def candidates(problems: Sequence[Problem], traces: Sequence[Trace], config: Pre
 
 def _look_alikes(
     problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig
-) -> dict[str, list[Trace | None]]:
-    """For BM25 and for the untuned encoder each problem's best trace that the leak guard lets through."""
+) -> list[list[tuple[str, list[Trace]]]]:
+    """For BM25 and for the untuned encoder, each problem's traces that the leak guard lets through, best first."""
+    import torch
+
     from rarft.retriever.encoder import load_encoder
     from rarft.retriever.maxsim import scores
 
@@ -192,41 +202,33 @@ def _look_alikes(
         "bm25": BM25([f"{trace.problem} {trace.solution}" for trace in traces]).scores(questions),
         "untuned": scores(encoder.encode_problems(questions), encoder.encode_traces(traces)),
     }
-    return {
-        name: [_first(problem, traces, row) for problem, row in zip(problems, table, strict=True)]
+    del encoder
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # the policy's engine may want it
+    return [
+        [(name, _ranked(problem, traces, row, name == "bm25")) for problem, row in zip(problems, table, strict=True)]
         for name, table in tables.items()
-    }
+    ]
 
 
-def _first(problem: Problem, traces: Sequence[Trace], scores: np.ndarray) -> Trace | None:
-    ranked = (traces[int(i)] for i in np.argsort(-scores, kind="stable"))
-    return next((trace for trace in ranked if may_stand_before(trace, problem)), None)
-
-
-@dataclass
-class Ranked:
-    """A problem's candidates that are tried, the most promising first, and what it took to find them."""
-
-    traces: list[Trace]
-    pairs: int = 0
-    """Candidates under which the gold solution was scored; 0 where there is none."""
-    seconds: float = 0.0
+def _ranked(problem: Problem, traces: Sequence[Trace], scores: np.ndarray, above_zero: bool) -> list[Trace]:
+    """The best traces, as many as may be too long for the model; without a word in common BM25 scores 0."""
+    order = (int(i) for i in np.argsort(-scores, kind="stable") if scores[i] > 0 or not above_zero)
+    return list(islice((traces[i] for i in order if may_stand_before(traces[i], problem)), LOOKED_AT))
 
 
 class Asked(NamedTuple):
-    """A problem in one template: its arms by name, the token ids of their prompts, and whether they fit the model."""
+    """A problem in one template: its arms by name, and the token ids of their prompts."""
 
     template: str
     problem: Problem
     arms: list[str]
     prompts: list[list[int]]
-    fits: list[bool]
     by_likelihood: bool
     """Whether the likelihood of the gold solution chose the traces among which the best is sought."""
 
 
-@dataclass
-class Sampled:
+class Sampled(NamedTuple):
     """What one arm's prompt led to."""
 
     rewards: list[float]
@@ -236,55 +238,78 @@ class Sampled:
 class _Policy:
     """The engine, and a problem's arms."""
 
-    def __init__(self, config: PreflightConfig) -> None:
+    def __init__(self, config: PreflightConfig, solutions: Mapping[str, str]) -> None:
         options = EngineOptions(dtype=config.dtype, batch_size=config.batch_size, vllm=config.vllm)
         self.config = config
         self.engine: Metered = open_engine(config.engine, config.model, options)
         has_chat = uses_chat(self.engine.tokenizer, PromptConfig())
         self.templates = [t for t in dict.fromkeys(config.templates) if t == "plain" or has_chat]
         if not self.templates:
+            self.close()
             raise InputError(f"{config.model}: its tokenizer has no chat template; add plain to --templates")
+        encode = self.engine.tokenizer
+        self.solutions = {
+            name: list(encode(text, add_special_tokens=False)["input_ids"]) for name, text in solutions.items()
+        }
 
     def close(self) -> None:
         """Close the engine."""
         self.engine.close()
 
-    def rank(
-        self, problems: Sequence[Problem], pools: Sequence[list[Trace]], solutions: Mapping[str, str], work: Work
-    ) -> list[Ranked]:
-        """What is tried of each problem's candidates: those that make its gold solution likeliest, else the first."""
-        pairs = [Pair(p, trace) for p, pool in zip(problems, pools, strict=True) if p.id in solutions for trace in pool]
+    def fits(self, problem: Problem, trace: Trace) -> bool:
+        """Whether the prompt with the trace leaves room, in every template, for an answer and for the gold solution."""
+        limit = self.engine.context_length
+        room = max(self.config.max_new_tokens, len(self.solutions.get(problem.id, ())))
+        return limit is None or all(len(self.ids(t, problem, [trace])) + room <= limit for t in self.templates)
+
+    def score(self, problems: Sequence[Problem], pools: Sequence[list[Trace]], work: Work) -> list[dict[str, Any]]:
+        """For each problem the mean log-prob of its gold solution with each candidate (`means`), and what it took.
+
+        Empty where no gold solution is known.
+        """
+        known = self.solutions
+        pairs = [Pair(p, trace) for p, pool in zip(problems, pools, strict=True) if p.id in known for trace in pool]
         file = work.scratch / "scores.jsonl"
         rows = {}
-        for own, row in by_problem(pairs, lambda: _Scorer(self, solutions), file, "scoring", len(pairs), work):
+        for own, row in by_problem(pairs, lambda: _Scorer(self), file, "scoring", len(pairs), work):
             rows[own[0].problem.id] = row
-        for row in rows.values():
             work.ledger.add(tokens_in=row["tokens"])
-        found = []
-        for problem, pool in zip(problems, pools, strict=True):
-            row = rows.get(problem.id, {"means": [0.0] * len(pool), "traces": [], "seconds": 0.0})
-            order = np.argsort(-np.array(row["means"]), kind="stable")[: self.config.shortlist]
-            found.append(Ranked([pool[i] for i in order], len(row["traces"]), row["seconds"]))
-        return found
+        return [rows.get(problem.id, {}) for problem in problems]
 
-    def ask(self, template: str, problem: Problem, arms: list[Arm], ranked: Ranked) -> Asked:
-        """A problem's prompts in one template: the arms', and those with the traces among which the best is sought."""
-        arms = [*arms, *((f"best-{n}", [trace]) for n, trace in enumerate(ranked.traces))]
-        prompts = [self.ids(template, problem, traces) for _, traces in arms]
-        limit = self.engine.context_length
-        fits = [limit is None or len(ids) + self.config.max_new_tokens <= limit for ids in prompts]
-        return Asked(template, problem, [name for name, _ in arms], prompts, fits, ranked.pairs > 0)
+    def ask(
+        self,
+        template: str,
+        problem: Problem,
+        pool: Sequence[Trace],
+        alikes: Sequence[tuple[str, list[Trace]]],
+        scores: Mapping[str, Any],
+    ) -> Asked:
+        """A problem's prompts in one template: nothing, a random trace, look-alikes, and a shortlist of the pool.
+
+        Raises:
+            InputError: the prompt without a trace does not fit the model.
+        """
+        arms: dict[str, list[Trace]] = {"none": [], "random": [pool[0]]}
+        for name, ranked in alikes:
+            if (trace := next((t for t in ranked if self.fits(problem, t)), None)) is not None:
+                arms[name] = [trace]
+        order = np.argsort(-np.array(scores.get("means", [0.0] * len(pool))), kind="stable")[: self.config.shortlist]
+        arms |= {f"{BEST}{n}": [pool[i]] for n, i in enumerate(order)}
+        prompts = [self.ids(template, problem, traces) for traces in arms.values()]
+        check_length(prompts[0], self.engine.context_length, problem.id, self.config.max_new_tokens)
+        return Asked(template, problem, list(arms), prompts, bool(scores))
 
     def measure(self, asked: Iterable[Asked]) -> Iterator[dict[str, Any]]:
         """A row for each problem asked, as they end: every arm's rewards, and what it took.
 
-        The samples of several problems fill a batch, and an engine that takes several calls at once gets them.
+        The samples of several problems fill a batch, and an engine that takes several calls at once gets them. A row's
+        seconds are those since the call that ended before, so that they add up to what the clock shows.
         """
         began = time.monotonic()
-        for call, drawn in self.engine.each(self._sample, _calls(asked, self.config)):
+        for _, rows in self.engine.each(self._sample, _calls(asked, self.config)):
             seconds, began = time.monotonic() - began, time.monotonic()
-            for one, groups in zip(call, drawn, strict=True):
-                yield self._row(one, groups, seconds / len(call))
+            for row in rows:
+                yield row | {"seconds": round(seconds / len(rows), 3)}
 
     def _prompt(self, template: str) -> PromptConfig:
         told = self.config.instruction
@@ -296,46 +321,44 @@ class _Policy:
         """Token ids of the prompt."""
         return render_prompt(self.engine.tokenizer, problem.question, traces, self._prompt(template))
 
-    def _sample(self, call: Sequence[Asked]) -> list[list[list[Completion]]]:
-        """For each problem and arm its completions; none where the prompt does not fit the model."""
+    def _sample(self, call: Sequence[Asked]) -> list[dict[str, Any]]:
+        """The rows of some problems: sampled and verified."""
         config = self.config
-        fits = [(one, n) for one in call for n, does in enumerate(one.fits) if does]
-        seeds = [zlib.crc32(f"{config.seed} {one.template} {one.problem.id} {one.arms[n]}".encode()) for one, n in fits]
-        sampling = Sampling(config.max_new_tokens, config.temperature)
-        drawn = iter(
-            self.engine.sample([one.prompts[n] for one, n in fits], [config.samples] * len(fits), seeds, sampling)
+        prompts = [(one, name, ids) for one in call for name, ids in zip(one.arms, one.prompts, strict=True)]
+        groups = iter(
+            self.engine.sample(
+                [ids for *_, ids in prompts],
+                [config.samples] * len(prompts),
+                [
+                    zlib.crc32(f"{config.seed} {one.template} {one.problem.id} {name}".encode())
+                    for one, name, _ in prompts
+                ],
+                Sampling(config.max_new_tokens, config.temperature),
+            )
         )
-        return [[next(drawn) if does else [] for does in one.fits] for one in call]
+        return [self._row(one, [next(groups) for _ in one.arms]) for one in call]
 
-    def _row(self, asked: Asked, groups: Sequence[Sequence[Completion]], seconds: float) -> dict[str, Any]:
-        """What the samples of a problem's arms are worth. A prompt that does not fit counts, as wrong."""
-        config, decode = self.config, self.engine.tokenizer.decode
-        texts = [decode(one.token_ids, skip_special_tokens=True) for group in groups for one in group]
-        verdicts = iter(verify_problems([asked.problem] * len(texts), texts, config.reward))
+    def _row(self, asked: Asked, groups: Sequence[Sequence[Completion]]) -> dict[str, Any]:
+        """What the samples of a problem's arms are worth."""
+        completions = [one for group in groups for one in group]
+        texts = [self.engine.tokenizer.decode(one.token_ids, skip_special_tokens=True) for one in completions]
+        verdicts = iter(verify_problems([asked.problem] * len(texts), texts, self.config.reward))
         sampled = {}
         for name, group in zip(asked.arms, groups, strict=True):
             told = [next(verdicts) for _ in group]
-            sampled[name] = Sampled(
-                [v.reward for v in told] or [0.0] * config.samples,
-                [v.reason for v in told] or ["too_long"] * config.samples,
-            )
-        tried = [sampled.pop(name) for name in asked.arms if name.startswith("best-")]
-        rewards = {name: one.rewards for name, one in sampled.items()}
-        best, group_of_best = _best(tried)
-        completions = [one for group in groups for one in group]
+            sampled[name] = Sampled([v.reward for v in told], [v.reason for v in told])
+        sampled["best"] = _best([sampled.pop(name) for name in asked.arms if name.startswith(BEST)])
         return {
             "template": asked.template,
             "problem": asked.problem.id,
-            "rewards": rewards | {"best": best.rewards},
-            "groups": rewards | {"best": group_of_best},
-            "reasons": {name: one.reasons for name, one in (sampled | {"best": best}).items()},
+            "rewards": {name: one.rewards for name, one in sampled.items()},
+            "reasons": {name: one.reasons for name, one in sampled.items()},
             "lengths": [len(one.token_ids) for one in completions],
             "truncated": sum(not one.finished for one in completions),
             "longest_prompt": max(map(len, asked.prompts)),
             "by_likelihood": asked.by_likelihood,
-            "seconds": round(seconds, 3),
-            "rollouts": config.samples * len(asked.arms),
-            "tokens_in": sum(len(ids) for ids, does in zip(asked.prompts, asked.fits, strict=True) if does),
+            "rollouts": len(completions),
+            "tokens_in": sum(map(len, asked.prompts)),
             "tokens_out": sum(len(one.token_ids) for one in completions),
         }
 
@@ -352,30 +375,26 @@ def _calls(asked: Iterable[Asked], config: PreflightConfig) -> Iterator[list[Ask
         yield call
 
 
-def _best(tried: Sequence[Sampled]) -> tuple[Sampled, list[float]]:
-    """What the best of the examples led to, without luck, and the rewards of all samples with it.
+def _best(tried: Sequence[Sampled]) -> Sampled:
+    """What the best of the examples led to, without luck.
 
-    Either half of the samples chooses the example that the other half scores, so that every sample counts. The group is
-    that of the first half's choice.
+    Either half of the samples chooses the example that the other half scores, so that every sample counts.
     """
-    first = slice(0, len(tried[0].rewards) // 2)
-    second = slice(first.stop, None)
-
-    def choice(half: slice) -> Sampled:
-        return max(tried, key=lambda one: sum(one.rewards[half]))
-
+    middle = len(tried[0].rewards) // 2
+    first, second = slice(0, middle), slice(middle, None)
     found = Sampled([], [])
-    for chosen, half in ((choice(second), first), (choice(first), second)):
-        found.rewards += chosen.rewards[half]
-        found.reasons += chosen.reasons[half]
-    return found, choice(first).rewards
+    for chooses, scores in ((second, first), (first, second)):
+        best = max(tried, key=lambda one: sum(one.rewards[chooses]))
+        found.rewards.extend(best.rewards[scores])
+        found.reasons.extend(best.reasons[scores])
+    return found
 
 
 class _Scorer:
     """Scores gold solutions under candidates; a worker of `by_problem`."""
 
-    def __init__(self, policy: _Policy, solutions: Mapping[str, str]) -> None:
-        self.policy, self.engine, self.solutions = policy, policy.engine, solutions
+    def __init__(self, policy: _Policy) -> None:
+        self.policy, self.engine = policy, policy.engine
         self.template = "plain" if "plain" in policy.templates else policy.templates[0]
         self.since = time.monotonic()
 
@@ -384,8 +403,7 @@ class _Scorer:
 
     def prepare(self, own: list[Pair]) -> tuple[list[Row], int]:
         """As `Worker.prepare`."""
-        solution = self.solutions[own[0].problem.id]
-        text = list(self.engine.tokenizer(solution, add_special_tokens=False)["input_ids"])
+        text = self.policy.solutions[own[0].problem.id]
         rows = [Row(pair.trace.id, self.policy.ids(self.template, pair.problem, [pair.trace]), [text]) for pair in own]
         return rows, _tokens(rows)
 

@@ -129,7 +129,7 @@ def gold_solutions(problems: Iterable[Problem], solved: Iterable[Trace]) -> dict
     """
     known = {letters(trace.problem): trace.solution for trace in solved}
     found = {problem.id: problem.extra.get("solution") or known.get(letters(problem.question)) for problem in problems}
-    return {name: str(solution).strip() for name, solution in found.items() if solution}
+    return {name: text for name, solution in found.items() if (text := str(solution or "").strip())}
 
 
 def _rule(one: Signature, two: Signature, template_share: float) -> Rule | None:

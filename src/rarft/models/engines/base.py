@@ -199,7 +199,8 @@ class Metered:
         running: dict[Future[R], T] = {}
 
         def ended() -> Iterator[tuple[T, R]]:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            for future in sorted(done, key=lambda one: one.exception() is not None):  # what was computed is not lost
                 yield running.pop(future), future.result()
 
         pool = ThreadPoolExecutor(MOST_CALLS)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from rarft.core.config import NotInResult, Temperature
+from rarft.core.config import NotInResult, TemperatureAboveZero
 from rarft.core.estimate import Count, times
 from rarft.core.stages import Work
 from rarft.models.engines.base import Completion, EngineOptions, Sampling
@@ -36,7 +36,7 @@ class PassRateConfig(RewardConfig):
     """Samples for each problem without a trace; told in the rationale, and what counts where it has one candidate."""
     max_new_tokens: int = Field(512, ge=1)
     """Most tokens of one sample."""
-    temperature: Temperature = 1.0
+    temperature: TemperatureAboveZero = 1.0
     """Sampling temperature."""
     confidence: float = Field(0.9, ge=0.5, lt=1)
     """Probability, from 0.5 to 1, that the trace helps more than the others, from which a pair is relevant."""
@@ -80,7 +80,8 @@ class PassRate(Labeler):
             "worse_than_none": below,
         }
         if gains:
-            work.results["gain_over_none"] = bootstrap([{"labelled": gains}], seed=self.setting.seed).as_dict()
+            gain = bootstrap([{"labelled": gains}], seed=self.setting.seed)
+            work.results["gain_over_none"] = {"value": gain.value, "low": gain.low, "high": gain.high}
 
     def estimate(self, pairs: Count, problems: Count, characters: int) -> tuple[dict[str, Count], list[str]]:
         """Rollouts, and their tokens at most."""
@@ -164,8 +165,8 @@ def _label(
     low, high = over_none
     rationale = (
         f"{right}/{n} right with, {others}/{n * n_others} with the other candidates, {base}/{n_base} without; "
-        f"over none {right / n - base / n_base:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; helps with probability "
-        f"{better:.3f}"
+        f"over none {right / n - base / n_base:+.3f}, 95% [{low:+.3f}, {high:+.3f}]; above "
+        f"{'the other candidates' if n_others else 'none'} with probability {better:.3f}"
     )
     score = right / n - against / n_against
     return Label(pair.problem.id, pair.trace.id, better >= config.confidence, score, "pass-rate", rationale)
