@@ -54,9 +54,10 @@ def test_both_dry_runs_count_the_same(
 
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+OURS = [*RECIPES.glob("*.yaml"), *RECIPES.with_name("benchmarks").glob("*.yaml")]
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", sorted(OURS), ids=lambda path: path.stem)
 def test_our_recipes_can_be_planned(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
