@@ -141,8 +141,8 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
             "max_new_tokens": config.max_new_tokens,
             "problems": len(everything),
             "samples": config.samples,
-            "shortlist": config.shortlist,
-            "candidates": config.candidates,
+            "shortlist": min(config.shortlist, max(map(len, pools))),
+            "candidates": max(map(len, pools)),
             "scored_pairs": sum(len(row["means"]) for row in scores if row),
             "scoring_seconds": sum(row["seconds"] for row in scores if row),
         }
