@@ -259,7 +259,7 @@ class _Policy:
     def fits(self, problem: Problem, trace: Trace) -> bool:
         """Whether the prompt with the trace leaves room, in every template, for an answer and for the gold solution."""
         limit = self.engine.context_length
-        room = max(self.config.max_new_tokens, len(self.solutions.get(problem.id, ())))
+        room = max(self.config.max_new_tokens, len(self.solutions.get(problem.id, ())) + 1)  # vLLM scores one less
         return limit is None or all(len(self.ids(t, problem, [trace])) + room <= limit for t in self.templates)
 
     def score(self, problems: Sequence[Problem], pools: Sequence[list[Trace]], work: Work) -> list[dict[str, Any]]:
