@@ -128,7 +128,8 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
         scores = policy.score(problems, pools, work)
         plan = [(t, i) for t in policy.templates for i in range(len(problems))]
         left = [(t, i) for t, i in plan if (t, problems[i].id) not in done]
-        asked = (policy.ask(t, problems[i], pools[i], [ranked[i] for ranked in alikes], scores[i]) for t, i in left)
+        arms = [policy.arms(*given) for given in zip(problems, pools, alikes, scores, strict=True)]
+        asked = (policy.ask(t, problems[i], arms[i], bool(scores[i])) for t, i in left)
         with Progress("sampling", len(plan), len(plan) - len(left)) as progress:
             for row in policy.measure(asked):
                 done[row["template"], row["problem"]] = row
@@ -189,8 +190,11 @@ def candidates(
 
 def _look_alikes(
     problems: Sequence[Problem], traces: Sequence[Trace], config: PreflightConfig
-) -> list[list[tuple[str, list[Trace]]]]:
-    """For BM25 and for the untuned encoder, each problem's traces that the leak guard lets through, best first."""
+) -> list[dict[str, list[Trace]]]:
+    """For each problem the traces that BM25 and the untuned encoder find alike and the leak guard lets through.
+
+    The best come first, as many as may be too long for the model.
+    """
     import torch
 
     from rarft.retriever.encoder import load_encoder
@@ -198,23 +202,20 @@ def _look_alikes(
 
     questions = [problem.question for problem in problems]
     encoder = load_encoder(config.encoder)
-    tables = {
-        "bm25": BM25([f"{trace.problem} {trace.solution}" for trace in traces]).scores(questions),
-        "untuned": scores(encoder.encode_problems(questions), encoder.encode_traces(traces)),
-    }
+    table = scores(encoder.encode_problems(questions), encoder.encode_traces(traces))
     del encoder
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # the policy's engine may want it
-    return [
-        [(name, _ranked(problem, traces, row, name == "bm25")) for problem, row in zip(problems, table, strict=True)]
-        for name, table in tables.items()
-    ]
+    bm25 = BM25([f"{trace.problem} {trace.solution}" for trace in traces]).top(questions, len(traces))
+    places = {
+        "bm25": [[place for place, _ in row] for row in bm25],
+        "untuned": [list(np.argsort(-row, kind="stable")) for row in table],
+    }
 
+    def usable(problem: Problem, ranked: Sequence[int]) -> list[Trace]:
+        return list(islice((traces[i] for i in ranked if may_stand_before(traces[i], problem)), LOOKED_AT))
 
-def _ranked(problem: Problem, traces: Sequence[Trace], scores: np.ndarray, above_zero: bool) -> list[Trace]:
-    """The best traces, as many as may be too long for the model; without a word in common BM25 scores 0."""
-    order = (int(i) for i in np.argsort(-scores, kind="stable") if scores[i] > 0 or not above_zero)
-    return list(islice((traces[i] for i in order if may_stand_before(traces[i], problem)), LOOKED_AT))
+    return [{name: usable(problem, rows[i]) for name, rows in places.items()} for i, problem in enumerate(problems)]
 
 
 class Asked(NamedTuple):
@@ -243,13 +244,14 @@ class _Policy:
         self.config = config
         self.engine: Metered = open_engine(config.engine, config.model, options)
         has_chat = uses_chat(self.engine.tokenizer, PromptConfig())
-        self.templates = [t for t in dict.fromkeys(config.templates) if t == "plain" or has_chat]
+        self.templates: list[str] = [t for t in dict.fromkeys(config.templates) if t == "plain" or has_chat]
         if not self.templates:
             self.close()
             raise InputError(f"{config.model}: its tokenizer has no chat template; add plain to --templates")
-        encode = self.engine.tokenizer
+        self.prompts = {template: self._prompt(template) for template in self.templates}
+        tokenizer = self.engine.tokenizer
         self.solutions = {
-            name: list(encode(text, add_special_tokens=False)["input_ids"]) for name, text in solutions.items()
+            name: list(tokenizer(text, add_special_tokens=False)["input_ids"]) for name, text in solutions.items()
         }
 
     def close(self) -> None:
@@ -276,28 +278,30 @@ class _Policy:
             work.ledger.add(tokens_in=row["tokens"])
         return [rows.get(problem.id, {}) for problem in problems]
 
-    def ask(
+    def arms(
         self,
-        template: str,
         problem: Problem,
         pool: Sequence[Trace],
-        alikes: Sequence[tuple[str, list[Trace]]],
+        alikes: Mapping[str, Sequence[Trace]],
         scores: Mapping[str, Any],
-    ) -> Asked:
-        """A problem's prompts in one template: nothing, a random trace, look-alikes, and a shortlist of the pool.
+    ) -> dict[str, list[Trace]]:
+        """What stands in a problem's prompts: nothing, a random trace, look-alikes, and a shortlist of the pool."""
+        arms: dict[str, list[Trace]] = {"none": [], "random": [pool[0]]}
+        for name, ranked in alikes.items():
+            if (trace := next((t for t in ranked if self.fits(problem, t)), None)) is not None:
+                arms[name] = [trace]
+        order = np.argsort(-np.array(scores.get("means", [0.0] * len(pool))), kind="stable")[: self.config.shortlist]
+        return arms | {f"{BEST}{n}": [pool[i]] for n, i in enumerate(order)}
+
+    def ask(self, template: str, problem: Problem, arms: Mapping[str, list[Trace]], by_likelihood: bool) -> Asked:
+        """A problem's prompts in one template.
 
         Raises:
             InputError: the prompt without a trace does not fit the model.
         """
-        arms: dict[str, list[Trace]] = {"none": [], "random": [pool[0]]}
-        for name, ranked in alikes:
-            if (trace := next((t for t in ranked if self.fits(problem, t)), None)) is not None:
-                arms[name] = [trace]
-        order = np.argsort(-np.array(scores.get("means", [0.0] * len(pool))), kind="stable")[: self.config.shortlist]
-        arms |= {f"{BEST}{n}": [pool[i]] for n, i in enumerate(order)}
         prompts = [self.ids(template, problem, traces) for traces in arms.values()]
         check_length(prompts[0], self.engine.context_length, problem.id, self.config.max_new_tokens)
-        return Asked(template, problem, list(arms), prompts, bool(scores))
+        return Asked(template, problem, list(arms), prompts, by_likelihood)
 
     def measure(self, asked: Iterable[Asked]) -> Iterator[dict[str, Any]]:
         """A row for each problem asked, as they end: every arm's rewards, and what it took.
@@ -319,23 +323,16 @@ class _Policy:
 
     def ids(self, template: str, problem: Problem, traces: Sequence[Trace]) -> list[int]:
         """Token ids of the prompt."""
-        return render_prompt(self.engine.tokenizer, problem.question, traces, self._prompt(template))
+        return render_prompt(self.engine.tokenizer, problem.question, traces, self.prompts[template])
 
     def _sample(self, call: Sequence[Asked]) -> list[dict[str, Any]]:
         """The rows of some problems: sampled and verified."""
         config = self.config
-        prompts = [(one, name, ids) for one in call for name, ids in zip(one.arms, one.prompts, strict=True)]
-        groups = iter(
-            self.engine.sample(
-                [ids for *_, ids in prompts],
-                [config.samples] * len(prompts),
-                [
-                    zlib.crc32(f"{config.seed} {one.template} {one.problem.id} {name}".encode())
-                    for one, name, _ in prompts
-                ],
-                Sampling(config.max_new_tokens, config.temperature),
-            )
-        )
+        prompts = [ids for one in call for ids in one.prompts]
+        names = [f"{config.seed} {one.template} {one.problem.id} {arm}" for one in call for arm in one.arms]
+        seeds = [zlib.crc32(name.encode()) for name in names]
+        sampling = Sampling(config.max_new_tokens, config.temperature)
+        groups = iter(self.engine.sample(prompts, [config.samples] * len(prompts), seeds, sampling))
         return [self._row(one, [next(groups) for _ in one.arms]) for one in call]
 
     def _row(self, asked: Asked, groups: Sequence[Sequence[Completion]]) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
 def table_of(rows: Rows, facts: dict[str, Any], seed: int) -> dict[str, Any]:
     """Each arm's accuracy and its gain over no example, the share of groups with differing rewards, and the reasons."""
     arms: dict[str, Any] = {}
-    titles = TITLES | {"best": _best_title(rows, facts)}
+    by_likelihood = sum(row["by_likelihood"] for row in rows)
+    titles = TITLES | {"best": _best_title(by_likelihood, len(rows), facts)}
     for name in ARMS:
         own = [row for row in rows if name in row["rewards"]]
         if not own:
@@ -67,21 +68,16 @@ def table_of(rows: Rows, facts: dict[str, Any], seed: int) -> dict[str, Any]:
             "reasons": {reason: n / sum(reasons.values()) for reason, n in reasons.most_common()},
         }
     cut = sum(row["truncated"] for row in rows) / max(1, sum(len(row["lengths"]) for row in rows))
-    return {"n_problems": len(rows), "arms": arms, "cut": cut, "by_likelihood": sum(map(_by_likelihood, rows))}
+    return {"n_problems": len(rows), "arms": arms, "cut": cut, "by_likelihood": by_likelihood}
 
 
-def _by_likelihood(row: Row) -> bool:
-    return bool(row["by_likelihood"])
-
-
-def _best_title(rows: Rows, facts: dict[str, Any]) -> str:
+def _best_title(by_likelihood: int, n_problems: int, facts: dict[str, Any]) -> str:
     n, of = facts["shortlist"], facts["candidates"]
-    likely = sum(map(_by_likelihood, rows))
-    if not likely:
+    if not by_likelihood:
         return f"the best of {n} random ones"
-    return f"the best of the {n} likeliest of {of}" + (
-        "" if likely == len(rows) else f" (for {len(rows) - likely} problems without a solution, of {n} random ones)"
-    )
+    title = f"the best of the {n} likeliest of {of}"
+    without = n_problems - by_likelihood
+    return title + (f" (for {without} problems without a solution, of {n} random ones)" if without else "")
 
 
 def _right(rows: Rows, name: str) -> np.ndarray:
@@ -108,24 +104,20 @@ def _verdict(
 ) -> tuple[str, list[str]]:
     """`helps`, `may help`, `too weak` or `too easy`, and why."""
     rows, arms = found[best], tables[best]["arms"]
-
-    def beats(template: str) -> bool:
-        """Whether the best example is worth more than no example in a template, beyond chance."""
-        return _interval(_right(rows, "best") - _right(found[template], "none"), seed)["low"] > 0
-
     if len(rows) < FEW:
         return "may help", [f"{len(rows)} problems are too few to say anything; take {FEW} or more, better 24"]
-    helps = all(beats(template) for template in found)
+    with_best = _right(rows, "best")
+    as_good = [t for t in found if _interval(with_best - _right(found[t], "none"), seed)["low"] <= 0]  # without example
+    helps = not as_good
     reasons = [
         f"with {arms['best']['title']} {_told(arms['best'])} right, with none {_told(arms['none'])}: "
         + ("an example helps beyond chance" if helps else "no example was seen to help beyond chance")
     ]
-    if beats(best):
+    if best not in as_good:
         reasons += [
             f"the {t} template without an example does as well, {_told(tables[t]['arms']['none'])} right, as {best} "
             "with one: what the example shows may be the form of an answer, which an instruction can ask for"
-            for t in found
-            if not beats(t)
+            for t in as_good
         ]
     reasons += _alike(rows, arms, seed)
     if helps:
