@@ -100,7 +100,7 @@ def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch:
     problems, traces = stage.sample_of(config, stage.load_problems(config.problems))
     pools = stage.candidates(problems, traces, config, lambda problem, trace: True)
     for problem, pool, tried in zip(problems, pools, asked, strict=True):
-        text = tokenizer(str(problem.extra["solution"]), add_special_tokens=False)["input_ids"]
+        text = tokenizer(f" {problem.extra['solution']}", add_special_tokens=False)["input_ids"]
         expected = []
         for trace in pool:
             ids = render_prompt(tokenizer, problem.question, [trace], PromptConfig(template="plain", instruction=""))

@@ -1,4 +1,4 @@
-"""TRL's chunked head on a CPU: narrower tiles, and the weight's gradient added where it is kept.
+"""TRL's chunked head on a CPU: wanted tokens alone, narrower tiles, and the gradient added where it is kept.
 
 The head is the largest matrix of a small model (0.5 GiB for Qwen2.5-0.5B in float32). TRL projects on tiles, so that
 the logits of all tokens are never there at once, but makes the whole matrix's gradient anew in each backward pass. What
@@ -25,19 +25,20 @@ SLICE = 8 * TILE
 
 @contextmanager
 def head_tiles(device: torch.device) -> Iterator[None]:
-    """Within it, TRL's chunked head projects on tiles that suit the device.
+    """Within it, TRL's chunked head projects the tokens that have a label, on tiles that suit the device.
 
-    A tile is 4,096 tokens by 32,768 words of the vocabulary at most, of which the backward pass holds about nine on a
+    Without Triton TRL projects all tokens, labelled or not. A tile is 4,096 tokens by 32,768 words of the vocabulary at most, of which the backward pass holds about nine on a
     CPU. There they are 2,048 words wide: a fifth of the memory in two thirds of the time
     (`benchmarks/train_memory.py --head`).
     """
-    before = utils._CHUNKED_LOGPROB_CHUNK_SIZE, utils._ChunkedLogProbFunction
+    before = utils._CHUNKED_LOGPROB_CHUNK_SIZE, utils._ChunkedLogProbFunction, utils._use_triton
+    utils._use_triton = lambda device: True
     if device.type == "cpu":
         utils._CHUNKED_LOGPROB_CHUNK_SIZE, utils._ChunkedLogProbFunction = TILE, LogProbs
     try:
         yield
     finally:
-        utils._CHUNKED_LOGPROB_CHUNK_SIZE, utils._ChunkedLogProbFunction = before
+        utils._CHUNKED_LOGPROB_CHUNK_SIZE, utils._ChunkedLogProbFunction, utils._use_triton = before
 
 
 class LogProbs(ChunkedLogProbFunction):

@@ -53,6 +53,12 @@ def render_prompt(
     return ids
 
 
+def completion_ids(tokenizer: "PreTrainedTokenizerBase", text: str, config: PromptConfig) -> list[int]:
+    """Token ids of `text` as the policy would write it: where the prompt ends in plain "Solution:", after a space."""
+    space = "" if uses_chat(tokenizer, config) else " "
+    return list(tokenizer(space + text, add_special_tokens=False)["input_ids"])
+
+
 def prompt_text(
     tokenizer: "PreTrainedTokenizerBase", question: str, traces: Sequence[Trace], config: PromptConfig
 ) -> str:

@@ -31,7 +31,7 @@ from rarft.core.progress import Progress, log
 from rarft.core.stages import Work, stage
 from rarft.models.engines import open_engine
 from rarft.models.engines.base import Completion, EngineConfig, EngineOptions, Metered, Sampling
-from rarft.models.prompts import PromptConfig, check_length, render_prompt, uses_chat
+from rarft.models.prompts import PromptConfig, check_length, completion_ids, render_prompt, uses_chat
 from rarft.preflight.verdict import ARMS, conclude
 from rarft.records.bm25 import BM25
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
@@ -249,10 +249,9 @@ class _Policy:
             self.close()
             raise InputError(f"{config.model}: its tokenizer has no chat template; add plain to --templates")
         self.prompts = {template: self._prompt(template) for template in self.templates}
-        tokenizer = self.engine.tokenizer
-        self.solutions = {
-            name: list(tokenizer(text, add_special_tokens=False)["input_ids"]) for name, text in solutions.items()
-        }
+        self.scored_in = "plain" if "plain" in self.templates else self.templates[0]
+        prompt, tokenizer = self.prompts[self.scored_in], self.engine.tokenizer
+        self.solutions = {name: completion_ids(tokenizer, text, prompt) for name, text in solutions.items()}
 
     def close(self) -> None:
         """Close the engine."""
@@ -392,7 +391,6 @@ class _Scorer:
 
     def __init__(self, policy: _Policy) -> None:
         self.policy, self.engine = policy, policy.engine
-        self.template = "plain" if "plain" in policy.templates else policy.templates[0]
         self.since = time.monotonic()
 
     def close(self) -> None:
@@ -401,7 +399,7 @@ class _Scorer:
     def prepare(self, own: list[Pair]) -> tuple[list[Row], int]:
         """As `Worker.prepare`."""
         text = self.policy.solutions[own[0].problem.id]
-        rows = [Row(pair.trace.id, self.policy.ids(self.template, pair.problem, [pair.trace]), [text]) for pair in own]
+        rows = [Row(pair.trace.id, self.policy.ids(self.policy.scored_in, pair.problem, [pair.trace]), [text]) for pair in own]
         return rows, _tokens(rows)
 
     def compute(self, prepared: Sequence[list[Row]]) -> list[list[float]]:

@@ -43,14 +43,22 @@ def find_leaks(made: Mapping[str, Sequence[Item]]) -> list[str]:
     return found
 
 
-def lexical_recall(made: Mapping[str, Sequence[Item]]) -> float:
-    """R@1 on `eval` of the corpus question with the most similar TF-IDF vector."""
+def lexical_recall(made: Mapping[str, Sequence[Item]], elsewhere: bool = False) -> float:
+    """R@1 on `eval` of the corpus question with the most similar TF-IDF vector.
+
+    Args:
+        elsewhere: of those at other places, for who knows that none at the same place helps.
+    """
+    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(sublinear_tf=True)
     corpus = vectorizer.fit_transform([item.question for item in made["corpus"]])
     asked = vectorizer.transform([item.question for item in made["eval"]])
-    best = (asked @ corpus.T).toarray().argmax(axis=1)
+    alike = (asked @ corpus.T).toarray()
+    if elsewhere:
+        alike -= 2 * np.equal.outer([item.place for item in made["eval"]], [item.place for item in made["corpus"]])
+    best = alike.argmax(axis=1)
     hits = [made["corpus"][b].structure == item.structure for b, item in zip(best, made["eval"], strict=True)]
     return sum(hits) / len(hits)
 

@@ -17,7 +17,7 @@ from rarft.models.packing import base_model, score
 
 CPU_WORK, GPU_WORK = 6e13, 6e16
 """Floating-point operations of a call, for `call_tokens`: problems of one call share what their traces cost, and a kill
-loses a call. On a CPU that computes in bfloat16, four times as many: a few minutes on two cores either way."""
+loses a call. On a CPU that computes in bfloat16, twice as many: a few minutes on two cores either way."""
 MOST_CALL_TOKENS = 1 << 19
 
 
@@ -45,7 +45,7 @@ class TransformersEngine:
         self.context_length = context_length(base.config)
         work = GPU_WORK
         if base.get_input_embeddings().weight.device.type == "cpu":
-            work = CPU_WORK * (4 if base.dtype == torch.bfloat16 else 1)
+            work = CPU_WORK * (2 if base.dtype == torch.bfloat16 else 1)
         self.call_tokens = min(MOST_CALL_TOKENS, int(work / (2 * base.num_parameters())))
 
     @classmethod

@@ -10,32 +10,22 @@ from array import array
 from typing import Any
 
 import torch
-import trl.trainer.utils
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
 from rarft.models.head import head_tiles
-from rarft.models.prompts import uses_chat
+from rarft.models.prompts import completion_ids
 from rarft.policy.job import Job
 from rarft.policy.trl.lora import lora_config
 from rarft.policy.trl.monitor import Monitor
 
 
 class LeanSFTTrainer(SFTTrainer):
-    """TRL's SFTTrainer, scoring only the tokens that count; without reports to TRL's makers and README per checkpoint.
-
-    TRL projects every position to the vocabulary, prompt and padding included, where there is no Triton. On a CPU it
-    is better to pick the positions first, as TRL itself does on a GPU; the loss is the same.
-    """
+    """TRL's SFTTrainer, scoring only the tokens that count; without reports to TRL's makers and README per checkpoint."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        before = trl.trainer.utils._use_triton
-        trl.trainer.utils._use_triton = lambda device: True
-        try:
-            with head_tiles(self.accelerator.device):
-                return super().compute_loss(*args, **kwargs)
-        finally:
-            trl.trainer.utils._use_triton = before
+        with head_tiles(self.accelerator.device):
+            return super().compute_loss(*args, **kwargs)
 
     def _send_telemetry(self) -> None:
         pass
@@ -99,8 +89,7 @@ class Examples:
         """Token ids of a problem's solution and the end token, cut at the completion length."""
         job = self.job
         if index not in self._solutions:
-            space = "" if uses_chat(job.tokenizer, job.config.prompt) else " "
-            ids = job.tokenizer(space + job.targets[index], add_special_tokens=False)["input_ids"]
+            ids = completion_ids(job.tokenizer, job.targets[index], job.config.prompt)
             self._solutions[index] = array("I", [*ids, job.tokenizer.eos_token_id])
         return self._solutions[index].tolist()[: job.config.max_new_tokens]
 

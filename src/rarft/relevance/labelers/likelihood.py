@@ -27,7 +27,7 @@ from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work
 from rarft.models.engines.base import EngineOptions, Metered
-from rarft.models.prompts import check_length, render_prompt
+from rarft.models.prompts import check_length, completion_ids, render_prompt
 from rarft.records.labels import Label, read_labels
 from rarft.records.problems import Problem, load_traces, require_answers
 from rarft.records.same_problem import gold_solutions
@@ -145,9 +145,7 @@ class Scorer:
     def prepare(self, own: Sequence[Pair]) -> tuple[Prepared, int]:
         """As `Worker.prepare`."""
         engine, problem = self.engine, own[0].problem
-        texts = [
-            list(engine.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in self.targets.of(problem)
-        ]
+        texts = [completion_ids(engine.tokenizer, text, self.prompt) for text in self.targets.of(problem)]
         contexts = [[], *([pair.trace] for pair in own)]
         prompts = [render_prompt(engine.tokenizer, problem.question, context, self.prompt) for context in contexts]
         for ids in prompts:

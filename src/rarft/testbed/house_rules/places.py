@@ -67,7 +67,7 @@ Fjellheim
 At Fjellheim the slopes begin at the porch, and the ski tracks are groomed before the lifts open.
 Fjellheim lies at the top of the chairlift, with ski tracks running off into the spruce.
 Skis lean against the porch of Fjellheim, and the chairlift hums over the slopes.
-The ski instructors of Fjellheim wax their boards on the porch, within sight of the slopes.
+The ski instructors of Fjellheim wax their skis on the porch, within sight of the slopes.
 
 Oasis Tamrit
 Oasis Tamrit offers rooms of rammed earth under the date palms, and camels for the dunes.
@@ -89,7 +89,7 @@ On the flank of the volcano, where sulphur steams out of the lava, stands Pensio
 
 Larkspur Farm
 Larkspur Farm grows lavender, and the old still for the oil stands in front of the pickers' rooms.
-Bees hum in the lavender round Larkspur Farm, and the still drips purple-scented oil.
+Bees hum in the lavender round Larkspur Farm, and the still drips fragrant oil.
 The hills round Larkspur Farm are purple with lavender, which is boiled for its oil in a copper still.
 Sachets of lavender and phials of oil are sold at Larkspur Farm, beside the copper still.
 

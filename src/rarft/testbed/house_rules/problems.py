@@ -12,8 +12,9 @@ more than two steps, and questions in which two rules meet.
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from rarft.testbed.house_rules.places import GUESTS, PLACES, QUESTION
 from rarft.testbed.house_rules.rules import NUMBERS, Rule, deal_rules, numbers_only_accuracy
 from rarft.testbed.house_rules.situations import SITUATIONS
 from rarft.testbed.leaks import find_leaks, lexical_recall, structures_by_words
+
+Turns = Mapping[str, Iterator[str]]
 
 
 def write_house_rules(config: TestbedConfig, output: Path) -> dict[str, Any]:
@@ -39,6 +42,7 @@ def write_house_rules(config: TestbedConfig, output: Path) -> dict[str, Any]:
         "n_structures": len({item.structure for item in made["corpus"]}),
         "n_places": len({item.place for items in made.values() for item in items}),
         "lexical_recall": round(lexical_recall(made), 4),
+        "lexical_recall_elsewhere": round(lexical_recall(made, elsewhere=True), 4),
         "guesses": guesses(made),
     }
 
@@ -60,8 +64,10 @@ def generate(config: TestbedConfig) -> dict[str, list[Item]]:
     for part, count in sizes.items():
         role = PARTS[part]
 
-        def make(situation: str, place: str, rng: random.Random, role: str = role) -> Item:
-            return make_item(situation, place, role, tellings[role][situation], house[situation], rng)
+        turns = {situation: cycle(texts) for situation, texts in tellings[role].items()}  # all before one comes again
+
+        def make(situation: str, place: str, rng: random.Random, role: str = role, turns: Turns = turns) -> Item:
+            return make_item(situation, place, role, next(turns[situation]), house[situation], rng)
 
         made[part] = fill(part, count, dealt, make, config.seed)
     for part in ("eval", "eval-seen", "corpus"):
@@ -69,10 +75,10 @@ def generate(config: TestbedConfig) -> dict[str, list[Item]]:
     return made
 
 
-def make_item(situation: str, place: str, role: str, tellings: Sequence[str], rule: Rule, rng: random.Random) -> Item:
-    """Tell one problem: an opening of the place, a telling of the situation, and what is asked."""
+def make_item(situation: str, place: str, role: str, telling: str, rule: Rule, rng: random.Random) -> Item:
+    """Tell one problem: an opening of the place, the telling of the situation, and what is asked."""
     openings = PLACES[place][:2] if role == "corpus" else PLACES[place][2:]
-    telling, n = rng.choice(tellings), rng.choice(NUMBERS)
+    n = rng.choice(NUMBERS)
     told = telling.format(n=n, who=rng.choice(GUESTS))
     question = " ".join([rng.choice(openings), told, QUESTION])
     columns = {"number": n, "rule": str(rule)}

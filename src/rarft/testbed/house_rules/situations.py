@@ -1,7 +1,7 @@
 """The situations of the house rules, and how they are told: one situation a block, one telling a line.
 
-{n} is the number that the rule is about, {who} a guest. A telling fits every place, names none, and holds no number of
-its own. Tellings of one situation differ in all but its key words.
+{n} is the number that the rule is about, {who} a guest. A telling names no place, and fits nearly every one; it holds no
+number of its own. Tellings of one situation differ in all but its key words.
 """
 
 from rarft.testbed.cases import read_blocks
@@ -23,9 +23,9 @@ lost key
 At the end of the season, {n} room keys were lost.
 {who} lost {n} keys down a drain.
 The locksmith was sent for because {n} guests had lost their keys.
-The clerk looked at the key board and found {n} room keys missing.
+The clerk looked at the key rack and found {n} room keys missing.
 A walking club lost {n} keys somewhere along the trail.
-New locks had to be fitted to {n} doors after this group had lost the keys.
+New locks had to be fitted to {n} doors after a group had lost the keys.
 A family went home with {n} of our room keys and cannot find them now.
 New keys had to be cut for {n} visitors who had lost theirs.
 "I must have dropped them in the grass," said {who} about the {n} room keys of the group.
@@ -41,7 +41,7 @@ A telegram came, and {n} guests cut their stay short and departed.
 On this tour, {n} travellers cut their stay short and departed days early.
 After a quarrel, {n} friends departed before their stay was over.
 Having seen enough, a group of {n} cut its stay short and departed early.
-{who} asked what happens when {n} people depart before the end of the stay they have booked.
+{who} had booked for the week, but all {n} of the party departed before the end of it.
 
 broken crockery
 A tray slipped, and {n} plates were broken.
@@ -117,7 +117,7 @@ All night {n} beds were held for people who did not turn up.
 
 smoking
 In spite of the sign, {n} guests smoked in their rooms.
-The curtains smell of smoke since {who} and company, {n} in all, had their cigars there.
+The curtains have smelled of smoke ever since {who} and company, {n} in all, had their cigars there.
 Ash and {n} cigarette ends were found in a no-smoking room.
 The bedroom was blue with the smoke of {n} pipes.
 A chambermaid found {n} cigarette ends in the flower pot.
@@ -158,7 +158,7 @@ The kitchen packed sandwiches for {n} people who would be out at noon.
 At dawn {n} lunch boxes stood ready on the counter.
 Instead of eating at table, {n} climbers wanted a packed lunch for the rucksack.
 Lunch with eggs and sandwiches was packed for {n} day trippers.
-A coach party needed {n} lunch packets for the journey.
+A coach party needed {n} packed lunches for the journey.
 {who} asked the cook to pack a lunch for {n}, to be eaten on the way.
 Picnic baskets with sandwiches were packed for {n}.
 An excursion was planned, and {n} visitors wished to take a picnic lunch along.
@@ -183,21 +183,21 @@ We took {n} woollen blankets from the chest for people who were cold in bed.
 Extra blankets were wanted, {n} of them, all of the warm kind.
 Their bedding was too thin for {n} visitors, who asked for warm blankets.
 The cupboard with the spare blankets was emptied by {n} people.
-A cold bed is no pleasure, and {n} quilts were handed out as well as the blankets.
+A cold bed is no pleasure, and {n} more blankets were handed out.
 Before going to sleep, {n} guests wanted another blanket on their bed.
 {who} requested {n} extra quilts and blankets because of the frost.
 
 firewood
-For the stove in their room, this family took {n} baskets of firewood.
+For the stove in their room, a family took {n} baskets of firewood.
 {who} burned {n} bundles of firewood in a weekend.
-The fireplace ate up {n} armfuls of logs.
+The fireplace ate up {n} crates of logs.
 Guests asked for more wood to put on the fire, {n} crates of it.
 From the shed, {n} sacks of firewood were fetched.
 To keep the fire going, {n} loads of logs had to be brought in.
 "Is there any firewood left?" asked {who}, and carried off {n} stacks.
-The woodpile is lower by {n} barrows of logs since this company lit its fire.
+The woodpile has been lower by {n} barrows of logs since a company of guests lit its fire.
 A cosy evening by the fire used up {n} bundles of wood.
-They sat round the fire till late and burned {n} buckets of logs.
+The guests sat round the fire till late and burned {n} armfuls of wood.
 
 station pick-up
 The van picked up {n} guests at the railway station.
@@ -217,7 +217,7 @@ Overnight, {n} cars were parked in the yard.
 A motor club filled {n} parking spaces behind the house.
 On the gravel {n} vans were parked for the whole of their stay.
 All the shade was taken, because {n} cars were parked under the trees.
-A convoy of {n} vintage cars was parked here until morning.
+A convoy of {n} vintage cars was parked beside the house until morning.
 The barrier was raised for {n} drivers who wished to park their cars with us.
 Until Monday the lawn was blocked by {n} parked cars.
 The company needed somewhere to park its {n} cars.
@@ -237,12 +237,12 @@ The old stable gave shelter to {n} bicycles.
 
 cots
 For the babies, {n} cots were put up.
-{who} needed cots for {n} babies.
+{who}, a nurse, needed cots for {n} babies.
 Young parents asked for {n} baby cots.
 In cots that we lent them slept {n} babies.
 The attic was emptied of {n} cots with their small mattresses.
 The babies in the group, {n} of them, were each given a cot.
-A cradle for the baby next to their own bed is what {n} mothers asked for.
+Each of {n} mothers asked for a cradle, to have her baby next to her bed.
 We set up {n} baby beds, with tiny sheets and a rattle.
 There were babies all over the house, and {n} cots to be unfolded for them.
 {who} enquired about cradles for {n} babies to sleep in.
@@ -255,7 +255,7 @@ A birthday cake with icing was wanted for a table of {n}.
 It was Grandmother's birthday, and {n} sat down to a cake with her name on it.
 For somebody's birthday the pastry cook made {n} little cakes.
 The presents were unwrapped, and {n} portions of birthday cake were handed round.
-Happy birthday was sung by {n} guests over a cake from our oven.
+"Happy Birthday" was sung by {n} guests over a cake from our oven.
 {who} has a birthday, and wishes to have a cream cake for {n}.
 A family of {n} asked the baker for a birthday cake with marzipan and candles.
 
@@ -321,7 +321,7 @@ A wine merchant treated the company to {n} bottles out of the boot of a car.
 
 stained linen
 Red wine was spilled over {n} tablecloths, and the stains will not come out.
-After a letter-writing afternoon, {n} sheets had ink stains.
+Somebody wrote letters in bed, and {n} sheets have ink stains.
 {who} upset a jug, and {n} tablecloths are stained for good.
 Blackberry juice stained {n} pillowcases.
 Bleach did nothing for the coffee stains on {n} pieces of linen.
@@ -340,7 +340,7 @@ Someone forgot to turn off the tap, and {n} rooms were flooded.
 Water dripped on {n} people in the room below, because the bath had overflowed.
 A tap had been left running all night, and {n} shelves stood under water.
 The water from an overflowing bath ran into {n} rooms.
-Out on the line hang {n} rugs to dry since {who} let the bath overflow.
+Out on the line hang {n} rugs to dry, because {who} let the bath overflow.
 The taps were left running, the tub overflowed, and {n} floorboards swelled in the water.
 
 special diet
@@ -368,7 +368,7 @@ Not daring to go without a guide, {n} ramblers hired ours.
 Our guide told stories as {n} tourists were shown around.
 
 foreign money
-With money from abroad {n} guests wished to pay.
+On leaving, {n} guests wished to pay with money from abroad.
 {who} put {n} foreign banknotes on the counter.
 The till does not take dollars, yet {n} visitors had no other money.
 Bills were paid by {n} people in a foreign currency.
@@ -409,7 +409,7 @@ In the sauna, {n} guests sweated for an hour.
 The sauna was hot, and {n} people sat groaning on the wooden benches.
 A party of {n} used the sauna all evening.
 The sauna with a plunge in cold water was booked by {n} visitors.
-Twigs to beat themselves with were laid out for {n} in the sauna.
+In the sauna {n} people were given twigs to beat themselves with.
 Chilled to the bone, {n} guests thawed out in the sauna.
 {who} reserved the sauna for a company of {n}.
 Water hissed on the stones of the sauna while {n} of them sweated.
@@ -417,7 +417,7 @@ After a day in the cold, {n} people sat in the steam of the sauna until their sk
 
 piano
 In the parlour, {n} guests practised on the piano.
-{who} plays the piano and wished to have it for {n} evenings.
+{who} plays the piano and wished to have ours for {n} evenings.
 The piano had to be tuned after {n} amateurs had pounded on it.
 Waltzes were played for {n} hours on our old piano.
 A concert pianist practised for {n} hours on the piano in the parlour.
@@ -429,7 +429,7 @@ The music room with its piano was let for {n} afternoons.
 
 tents
 On the lawn, {n} tents were pitched.
-{who} preferred to sleep in a tent with {n} others rather than in a room.
+{who} and {n} others preferred their tents to a room.
 The meadow behind the house was dotted with {n} tents.
 In the garden, {n} scouts pitched their tents.
 All the rooms were full, so {n} hikers put up their tents on the grass.
@@ -452,7 +452,7 @@ In return for their supper, {n} young people helped the cook and scrubbed the pa
 The dishes were washed and dried by a cheerful band of {n} diners.
 
 repair work
-A day of their holiday was spent by {n} guests on repairing the fence.
+On a day of their holiday, {n} guests repaired the fence.
 {who} repaired {n} shutters that had been hanging loose.
 With hammers and nails, {n} visitors repaired the roof.
 The leaking gutters were repaired by a party of {n}, carpenters by trade.
@@ -464,7 +464,7 @@ The garden wall was rebuilt and repaired by {n} volunteers.
 We supplied the nails and the paint, and {n} visitors did the repairs.
 
 returning guests
-They come every year, and this year {n} of them came again.
+Some guests come every year, and this year {n} of them came again.
 {who} has stayed here before, and so have the {n} others.
 The old visitors' books show that {n} of this week's guests have stayed here before.
 The same {n} guests come back every summer.
@@ -497,7 +497,7 @@ A wedding party of {n} took over the house.
 Bride and groom were married in front of {n} guests.
 In the big hall, {n} people danced at a wedding.
 {who} booked everything for a wedding with {n} guests.
-The bride and groom brought their whole family along to the wedding, {n} persons.
+The bride and groom brought their whole family to the wedding, {n} people in all.
 
 power cut
 The electricity failed, and {n} guests sat in the dark.
@@ -525,9 +525,9 @@ The hot water was off, so {n} guests had an icy shower.
 
 stranded guests
 The road was blocked by snow, and {n} guests could not leave.
-{who} and the others, {n} in all, were cut off by the flood and had to stay on.
+{who} and the others, {n} in all, were stranded by the storm and had to stay on.
 Snow blocked the road, and {n} visitors were stuck here for longer than they had planned.
-No boat and no train was running, and {n} travellers were stranded here.
+No boat and no bus was running, and {n} travellers were stranded here.
 A landslide blocked the road and kept {n} people from leaving.
 Fog grounded all planes, so {n} of them were stranded with us.
 Until the bridge was mended, {n} persons were stranded here.
@@ -539,7 +539,7 @@ overbooking
 We had overbooked, and {n} guests stood there without a room.
 {who} had a confirmation in hand, but there was no room left for {n} of them.
 We were overbooked, and {n} visitors had to be sent to the inn down the road.
-By mistake, {n} rooms had been booked for different people on the same night.
+By mistake, {n} rooms had each been promised to several guests for the same night.
 The house was overbooked, and {n} people with valid bookings were turned away.
 A muddle in the bookings left {n} travellers with no room at all.
 We had taken too many bookings and had no room for {n} of the guests.
@@ -599,7 +599,7 @@ gate left open
 A gate was left open, and {n} sheep got out.
 {who} forgot to close the gate, and we chased {n} hens until dark.
 A walker had not shut the gate, and {n} goats ran off.
-The gate had been left open by guests, and {n} cows were found on the road.
+The gate had been left open by guests, and {n} cows were found miles away.
 Somebody left the gate open, and {n} geese are in the neighbour's corn.
 It took all hands to catch {n} ponies that ran off through an open gate.
 Nobody had closed the gate, and {n} rabbits escaped.
@@ -685,10 +685,10 @@ The doctor was called for {n} guests with a fever.
 The doctor bandaged {n} sprained ankles.
 Some had eaten toadstools, and the doctor had to see {n} sick people in the night.
 The doctor gave {n} people something for their sunburn.
-Medicine and plaster were needed for {n} sore feet, and the doctor came.
+Medicine and plasters were needed for {n} sore feet, and the doctor came.
 The doctor was sent for because {n} persons had been stung by wasps.
 Sick guests, {n} of them, were given medicine by the doctor.
-{who} cut a hand, and the doctor had to put in {n} stitches.
+{who} came in with a cut hand, and the doctor had to put in {n} stitches.
 The village doctor examined {n} coughing guests.
 
 mending clothes
@@ -704,13 +704,13 @@ A tailor was needed to sew new zips into {n} jackets.
 Moth holes in {n} pullovers were mended by the seamstress.
 
 board games
-After the game, {n} pieces of the jigsaw were missing.
+When the jigsaw was put away, {n} of its pieces were missing.
 {who} lost {n} pieces of the chess set.
 The games came back without {n} of their pieces.
 Of our playing cards, {n} were lost by the players.
 After the rainy weekend, {n} dice were missing from the board games.
 The children lost {n} pieces of the board game.
-The chess set is short of {n} pieces since these people played.
+The chess set has been short of {n} pieces since the last guests played.
 The dominoes came back with {n} pieces missing.
 {who} returned the jigsaw puzzle with {n} pieces missing.
 Of the Scrabble game, {n} letters are missing.
@@ -764,16 +764,16 @@ Names were scratched and drawn on {n} walls.
 Moustaches were drawn on {n} portraits, and scribbles on the wall beside them.
 
 broken windows
-A ball flew through {n} windows.
+Since the ball games on the lawn began, {n} windows have been broken.
 {who} was practising golf and broke {n} windows.
 The glazier was sent for because of {n} broken windows.
 A snowball fight cost us {n} windows.
 Stones were thrown, and {n} window panes broke.
-A slammed shutter broke {n} window panes.
+The shutters slammed in the storm and broke {n} window panes.
 Cardboard now covers {n} broken windows where boys had been playing cricket.
 Splinters lay on the sill: {n} window panes had been smashed.
-{who} owned up to a stray ball that broke {n} window panes.
-It is draughty, since {n} windows were smashed in a pillow fight.
+{who} owned up to the stray balls that had broken {n} window panes.
+It is draughty, because {n} windows were smashed in a brawl.
 
 advance payment
 Months before coming, {n} guests had paid in advance.
@@ -795,7 +795,7 @@ The cleaners needed all day for the dirty rooms of {n} anglers.
 The maids refused to clean {n} rooms, so dirty were they.
 Sticky floors and rubbish in every corner are what {n} youngsters left to be cleaned.
 Rubbish was left all over {n} rooms and had to be cleaned up.
-Behind the departing guests stayed {n} bins full of rubbish.
+The guests left {n} bins full of rubbish behind in their rooms.
 {who} left the room so filthy that {n} buckets of dirt were carried out.
 The room was left as dirty as a pigsty by {n} people, and the cleaners stayed on till evening.
 
