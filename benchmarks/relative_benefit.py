@@ -4,12 +4,12 @@
     python benchmarks/relative_benefit.py AUDIT/likelihood-solution AUDIT/pass-rate     # against measured benefit
     python benchmarks/relative_benefit.py RUN/label                      # the counts alone
 
-Reads labels of `rarft label --labeler likelihood` or `pass-rate`; each rationale holds the benefit over no trace. Prints
-how well that and the label's score, which is relative to the problem's other candidates, find the pairs that are right,
-over all pairs and within a problem; how often such a trace scores highest; and what is called relevant by the labels
-and by the rule of version 0.2: for likelihoods the best split in two (Otsu's) of the gains above 0, for pass rates a
-higher accuracy than without a trace with probability 0.9. Right is a trace of the problem's own structure, or what the
-second labels call relevant. Left out: whether the retriever gets better by it.
+Reads labels of `rarft label --labeler likelihood` or `pass-rate`; each rationale holds the benefit over no trace.
+Prints how well that and the label's score, which is relative to the problem's other candidates, find the pairs that are
+right, over all pairs and within a problem; how often such a trace scores highest; and what is called relevant by the
+labels and by the rule of version 0.2: for likelihoods the best split in two (Otsu's) of the gains above 0, for pass
+rates a higher accuracy than without a trace with probability 0.9. Right is a trace of the problem's own structure, or
+what the second labels call relevant. Left out: whether the retriever gets better by it.
 """
 
 import argparse

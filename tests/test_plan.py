@@ -23,6 +23,10 @@ PARTS = {
     "retrieve": "index: m, top_k: 2",
     "evaluate": "model: m, samples: 4",
     "prepare": "max_problems: 4",
+    "audit": "labels: [labels.parquet, labels.parquet]",
+    "evaluate-retriever": "labels: labels.parquet, retriever: m",
+    "report": "runs: [m]",
+    "reasoning-gym": "n_train: 4",
 }
 
 
@@ -40,7 +44,7 @@ def test_both_dry_runs_count_the_same(
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     fields = find_stages()[stage].config_type.model_fields
     options = ", ".join(f"{name}: {name}.jsonl" for name in ("problems", "traces") if name in fields)
-    section = f"{options}, {PARTS[stage]}"
+    section = ", ".join(filter(None, (options, PARTS[stage])))
     (tmp_path / "recipe.yaml").write_text(f"name: r\noutput: run\nstages:\n  one: {{stage: {stage}, {section}}}\n")
     (tmp_path / "stage.yaml").write_text(f"{{{section}}}")
     assert main(["run", "recipe.yaml", "--dry-run"]) == 0

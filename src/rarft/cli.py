@@ -2,8 +2,8 @@
 
     rarft label --problems P --traces T --labeler likelihood --model M --output runs/labels
 
-Exit codes: 0 done; 1 a failure that is not the input's fault, told in one line, with the traceback in a file; 2 bad
-input (one line says what and where); 130 interrupted: run the same command again to go on.
+Exit codes: 0 done; 1 a failure that is not the input's fault, told in one line, and with the traceback in a file
+where nobody foresaw it; 2 bad input (one line says what and where); 130 interrupted: run the same command again.
 """
 
 from __future__ import annotations

@@ -165,6 +165,7 @@ def test_refusals() -> None:
 
 def test_a_huge_exponent_is_a_vote_like_any_other() -> None:
     assert metrics.normal_answer("1e999999999") == "1e999999999"
+    assert metrics.normal_answer("1e9_9_9_9_9_9_9_9_9") == "1e9_9_9_9_9_9_9_9_9"
     assert metrics.normal_answer("1e3") == metrics.normal_answer("1,000")
 
 

@@ -234,17 +234,12 @@ class Stage(Generic[C]):
         return {"stage": self.name, "version": self.version, "config": config.result_values(), "inputs": inputs}
 
 
-def no_estimate(config: Config, known: Known) -> Estimate:
-    """Of a stage whose work is not worth counting."""
-    return Estimate()
-
-
 def stage(
     name: str,
     summary: str,
     *,
     place: int = 1000,
-    estimate: Callable[[C, Known], Estimate] = no_estimate,
+    estimate: Callable[[C, Known], Estimate] = lambda config, known: Estimate(),
     version: int = 1,
 ) -> Callable[[Callable[[C, Work], None]], Stage[C]]:
     """Make a stage of `def f(config: SomeConfig, work: Work) -> None`.

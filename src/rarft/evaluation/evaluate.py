@@ -5,7 +5,7 @@ Reads benchmarks, a policy and, where the policy should see worked examples, tra
 disk before it counts, so a killed run goes on where it stopped. Rollouts are kept: every score can be computed again
 without sampling.
 
-Left out: comparing systems (`rarft report`, `rarft.evaluation.metrics.paired_difference`).
+Left out: comparing systems (`rarft report`, `rarft.stats.paired_difference`).
 
     rarft evaluate --problems aime24.jsonl --model runs/policy --traces corpus.jsonl --analogies runs/analogies \\
         --samples 32 --output runs/eval

@@ -40,7 +40,7 @@ def normal_answer(answer: str | None) -> str | None:
     text = "".join(text.split()).rstrip(".")
     if not text:
         return None
-    if len(text) > 100 or re.search(r"[eE][-+]?\d{3}", text):  # 1e999999999 as a fraction would take hours
+    if len(text) > 100 or re.search(r"_|[eE][-+]?\d{3}", text):  # 1e999999999 (or 1e9_9_9) as a fraction takes hours
         return text
     try:
         return str(Fraction(text.replace(",", "")))

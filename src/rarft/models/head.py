@@ -27,9 +27,9 @@ SLICE = 8 * TILE
 def head_tiles(device: torch.device) -> Iterator[None]:
     """Within it, TRL's chunked head projects the tokens that have a label, on tiles that suit the device.
 
-    Without Triton TRL projects all tokens, labelled or not. A tile is 4,096 tokens by 32,768 words of the vocabulary at most, of which the backward pass holds about nine on a
-    CPU. There they are 2,048 words wide: a fifth of the memory in two thirds of the time
-    (`benchmarks/train_memory.py --head`).
+    Without Triton TRL projects all tokens, labelled or not. A tile is 4,096 tokens by 32,768 words of the vocabulary at
+    most, of which the backward pass holds about nine on a CPU. There they are 2,048 words wide: a fifth of the memory
+    in two thirds of the time (`benchmarks/train_memory.py --head`).
     """
     before = utils._CHUNKED_LOGPROB_CHUNK_SIZE, utils._ChunkedLogProbFunction, utils._use_triton
     utils._use_triton = lambda device: True

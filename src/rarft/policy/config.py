@@ -5,7 +5,7 @@ import difflib
 import shlex
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from rarft.core.config import Config, Input, NotInResult, Seed, TemperatureAboveZero
 from rarft.core.doors import check_installed
@@ -95,6 +95,11 @@ class TrainConfig(RewardConfig):
     """Any other option of TRL's GRPOConfig, RLOOConfig or SFTConfig."""
     seed: Seed = 0
     """Seed of every random choice."""
+
+    @field_validator("trl")
+    @classmethod
+    def _as_trl_names_them(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {name.replace("-", "_"): option for name, option in value.items()}
 
     # The machine
 

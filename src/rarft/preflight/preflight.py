@@ -399,7 +399,8 @@ class _Scorer:
     def prepare(self, own: list[Pair]) -> tuple[list[Row], int]:
         """As `Worker.prepare`."""
         text = self.policy.solutions[own[0].problem.id]
-        rows = [Row(pair.trace.id, self.policy.ids(self.policy.scored_in, pair.problem, [pair.trace]), [text]) for pair in own]
+        template = self.policy.scored_in
+        rows = [Row(pair.trace.id, self.policy.ids(template, pair.problem, [pair.trace]), [text]) for pair in own]
         return rows, _tokens(rows)
 
     def compute(self, prepared: Sequence[list[Row]]) -> list[list[float]]:

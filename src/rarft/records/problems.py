@@ -2,7 +2,7 @@
 
 Every row is checked on the way in; a bad one is an error that names file, row and remedy, or goes to a rejects file
 where the caller asks for that. Which gold a problem needs is its reward's to say: `answer` for math, another column
-elsewhere (`rarft.rewards.require_golds`).
+elsewhere (`rarft.rewards.problems.check_problems`).
 """
 
 from __future__ import annotations

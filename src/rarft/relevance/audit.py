@@ -19,6 +19,7 @@ from pydantic import Field
 from rarft.core.artifacts import MANIFEST, read_manifest, write_json
 from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known
 from rarft.core.stages import Work, stage
 from rarft.records.labels import Label, read_labels
 from rarft.stats import bootstrap_statistic
@@ -39,7 +40,12 @@ class AuditConfig(Config):
     positional: ClassVar[str | None] = "labels"
 
 
-@stage("audit", "compare labelers on the same pairs", place=30)
+def estimate(config: AuditConfig, known: Known) -> Estimate:
+    """Label files, each of which is compared with each."""
+    return Estimate({"files": len(config.labels)})
+
+
+@stage("audit", "compare labelers on the same pairs", place=30, estimate=estimate)
 def audit(config: AuditConfig, work: Work) -> None:
     """Compare labelers on the same pairs.
 

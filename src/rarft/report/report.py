@@ -16,6 +16,7 @@ from pydantic import Field, computed_field, field_validator
 from rarft.core.artifacts import MANIFEST, digest_input, read_manifest
 from rarft.core.config import Config, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 from rarft.core.stages import Work, blame_damaged, stage
 
@@ -53,7 +54,12 @@ class ReportConfig(Config):
         return found
 
 
-@stage("report", "one HTML page from one or several runs", place=80, version=2)
+def estimate(config: ReportConfig, known: Known) -> Estimate:
+    """Runs that the page is made from."""
+    return Estimate({"runs": len(config.runs)})
+
+
+@stage("report", "one HTML page from one or several runs", place=80, estimate=estimate, version=2)
 def write_report(config: ReportConfig, work: Work) -> None:
     """Write report.html. Raises InputError where a folder is no run, or the runs share no problem."""
     from rarft.report.page import render  # numpy, pyarrow, matplotlib: keeps --help quick

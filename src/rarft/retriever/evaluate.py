@@ -16,6 +16,7 @@ import numpy as np
 from rarft.core.artifacts import write_json
 from rarft.core.config import Config, Input, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log, track
 from rarft.core.stages import Work, stage
 from rarft.records.bm25 import BM25
@@ -59,11 +60,17 @@ class EvaluateRetrieverConfig(Config):
     """Seed of the random ranking and of the bootstrap."""
 
 
-@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45)
+def estimate(config: EvaluateRetrieverConfig, known: Known) -> Estimate:
+    """Problems to rank traces for, at most, and the traces."""
+    return Estimate({"queries": known.problems(config.problems), "traces": known.traces(config.traces)})
+
+
+@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45, estimate=estimate)
 def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
     """Measure R@1, R@5, R@10, MRR and nDCG@10 with 95 % intervals.
 
-    Writes `scores.json` (retriever -> metric -> value, low, high; `n_problems`, `n_traces`) and prints the table.
+    Writes `scores.json` (`retrievers`: name -> metric -> value, low, high; `n_problems`, `n_traces`, `candidates`) and
+    prints the table.
 
     Raises:
         InputError: labels that fit no problem, no such model, or every problem was trained on.

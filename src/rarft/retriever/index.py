@@ -61,8 +61,8 @@ def estimate(config: IndexConfig, known: Known) -> Estimate:
 def index(config: IndexConfig, work: Work) -> None:
     """Build or update an index.
 
-    Writes a LanceDB table `traces` (id, problem, text, vector) and `index.json`; results: traces, vectors, added,
-    removed, search (`exact` or `ann`).
+    Writes a LanceDB table `traces` (id, digest, problem, text, and for an encoder n_vectors, vector) and `index.json`;
+    results: traces, vectors, added, removed, search (`exact`, `ann`, `bm25` or `random`).
 
     Raises:
         InputError: bad traces, no such model, or `update` names an index of another retriever or setting.

@@ -19,6 +19,7 @@ from typing import Any
 
 from rarft.core.config import Config, Count, Seed
 from rarft.core.errors import InputError
+from rarft.core.estimate import Estimate, Known, Sizes
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.records.problems import Problem, Trace
@@ -42,7 +43,17 @@ class ReasoningGymConfig(Config):
     """Seed of every random choice."""
 
 
-@stage("reasoning-gym", "generate planning, logic and algorithm problems", place=95)
+def estimate(config: ReasoningGymConfig, known: Known) -> Estimate:
+    """Problems and traces that are generated."""
+    makes = {
+        "train": Sizes(config.n_train, config.n_train),
+        "eval": Sizes(config.n_eval, config.n_eval),
+        "corpus": Sizes(None, config.n_corpus),
+    }
+    return Estimate({"problems": config.n_train + config.n_eval, "traces": config.n_corpus}, makes)
+
+
+@stage("reasoning-gym", "generate planning, logic and algorithm problems", place=95, estimate=estimate)
 def make_reasoning_gym(config: ReasoningGymConfig, work: Work) -> None:
     """Write problems of reasoning-gym families, and traces with their solutions.
 

@@ -12,8 +12,8 @@ The word problems' folders: `rarft.testbed.word_problems.write`. Those of the ot
     DIR/corpus/     traces.jsonl                    precedents of all structures, at other places
     DIR/swapped/    eval, eval-seen and corpus again: the same questions in another house, which does it otherwise
 
-Each folder can be given where a command takes problems or traces. A problem and its own solution share an id. Every row
-has `structure`; docs/testbed.md, docs/house-rules.md and docs/library.md describe the domains.
+Each folder can be given where a command takes what it holds. A problem and its own solution share an id. All but
+exercises of the warm-up have `structure`; docs/testbed.md, docs/house-rules.md and docs/library.md have the domains.
 """
 
 from rarft.core.errors import InputError

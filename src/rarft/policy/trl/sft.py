@@ -21,7 +21,7 @@ from rarft.policy.trl.monitor import Monitor
 
 
 class LeanSFTTrainer(SFTTrainer):
-    """TRL's SFTTrainer, scoring only the tokens that count; without reports to TRL's makers and README per checkpoint."""
+    """TRL's SFTTrainer, its head on the tokens that count; without reports to TRL's makers, README per checkpoint."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         with head_tiles(self.accelerator.device):

@@ -1,6 +1,6 @@
 """The situations of the house rules, and how they are told: one situation a block, one telling a line.
 
-{n} is the number that the rule is about, {who} a guest. A telling names no place, and fits nearly every one; it holds no
+{n} is the number that the rule is about, {who} a guest. A telling names no place, fits nearly every one, and holds no
 number of its own. Tellings of one situation differ in all but its key words.
 """
 

@@ -6,8 +6,8 @@
     corpus/       traces.jsonl                                      worked examples to retrieve
     policy-init/  a Llama with random weights and its tokenizer
 
-Every row has `structure`, `surface` and `theme`. The corpus tells each theme with names and wordings of its own, and
-only in structures that no problem of that theme has: a look-alike is there for every problem, and it always misleads.
+Word problems have `structure`, `surface` and `theme`. The corpus tells each theme with names and wordings of its own,
+and only in structures that no problem of that theme has: a look-alike is there for every problem, and always misleads.
 Left out: a second language, problems with more than one unknown.
 """
 
