@@ -25,7 +25,7 @@ from tests.relevance.test_measured import values
 
 FACTS = {
     **{"context_length": 2048, "max_new_tokens": 48, "problems": 500, "scored_pairs": 640, "scoring_seconds": 20.0},
-    **{"samples": 8, "shortlist": 3, "candidates": 64},
+    **{"samples": 8, "shortlist": 3, "candidates": 64, "too_long": 0.0},
 }
 
 
@@ -169,8 +169,10 @@ def test_only_traces_that_fit_are_tried(tmp_path: Path, capsys: pytest.CaptureFi
     ]
     (tmp_path / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (*long, *rows)))
     assert main(asked) == 0
-    (table,) = json.loads((tmp_path / "out" / "preflight.json").read_text())["templates"].values()
+    result = json.loads((tmp_path / "out" / "preflight.json").read_text())
+    (table,) = result["templates"].values()
     assert set(table["arms"]) == {"none", "random", "bm25", "untuned", "best"}
+    assert any("of the traces looked at are too long to stand before their problem" in line for line in result["reasons"])
     (tmp_path / "traces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
     assert main([*asked, "--overwrite"]) == 2
     assert "too long for the model with 4 new tokens" in capsys.readouterr().err

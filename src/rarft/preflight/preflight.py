@@ -140,6 +140,7 @@ def run_preflight(config: PreflightConfig, work: Work) -> None:
         facts = {
             "context_length": policy.engine.context_length,
             "max_new_tokens": config.max_new_tokens,
+            "too_long": policy.too_long / max(1, policy.looked_at),
             "problems": len(everything),
             "samples": config.samples,
             "shortlist": min(config.shortlist, max(map(len, pools))),
@@ -249,6 +250,7 @@ class _Policy:
             self.close()
             raise InputError(f"{config.model}: its tokenizer has no chat template; add plain to --templates")
         self.prompts = {template: self._prompt(template) for template in self.templates}
+        self.looked_at = self.too_long = 0
         self.scored_in = "plain" if "plain" in self.templates else self.templates[0]
         prompt, tokenizer = self.prompts[self.scored_in], self.engine.tokenizer
         self.solutions = {name: completion_ids(tokenizer, text, prompt) for name, text in solutions.items()}
@@ -261,7 +263,9 @@ class _Policy:
         """Whether the prompt with the trace leaves room, in every template, for an answer and for the gold solution."""
         limit = self.engine.context_length
         room = max(self.config.max_new_tokens, len(self.solutions.get(problem.id, ())) + 1)  # vLLM scores one less
-        return limit is None or all(len(self.ids(t, problem, [trace])) + room <= limit for t in self.templates)
+        fits = limit is None or all(len(self.ids(t, problem, [trace])) + room <= limit for t in self.templates)
+        self.looked_at, self.too_long = self.looked_at + 1, self.too_long + (not fits)
+        return fits
 
     def score(self, problems: Sequence[Problem], pools: Sequence[list[Trace]], work: Work) -> list[dict[str, Any]]:
         """For each problem the mean log-prob of its gold solution with each candidate (`means`), and what it took.

@@ -36,8 +36,8 @@ def conclude(found: dict[str, list[Row]], facts: dict[str, Any], seed: int) -> t
 
     Args:
         found: for each template the rows of its problems, in the same order, as `_Policy.measure` makes them.
-        facts: `context_length`, `max_new_tokens`, `problems` (how many there are in all), `samples`, `shortlist`,
-            `candidates`, `scored_pairs`, `scoring_seconds`.
+        facts: `context_length`, `max_new_tokens`, `too_long` (share of the traces looked at), `problems` (how many
+            there are in all), `samples`, `shortlist`, `candidates`, `scored_pairs`, `scoring_seconds`.
 
     Returns:
         preflight.json's content (`verdict`, `template`, `reasons`, `templates`), and preflight.md's text.
@@ -203,8 +203,10 @@ def _lengths(rows: Sequence[Row], cut: float, facts: dict[str, Any]) -> list[str
     line = (
         f"answers have {np.median(lengths):.0f} tokens in the median, 95 % of them {np.quantile(lengths, 0.95):.0f} or "
         f"less; {cut:.0%} were cut at {facts['max_new_tokens']}; the longest prompt has {longest}"
-        + (f", of {limit} that the model takes" if limit else "")
+        + (f", with its answer {longest + facts['max_new_tokens']} of {limit} that the model takes" if limit else "")
     )
+    if facts["too_long"]:
+        line += f"; {facts['too_long']:.0%} of the traces looked at are too long to stand before their problem"
     return [line + ("; raise --max-new-tokens" if cut > LEARNABLE else "")]
 
 
