@@ -3,13 +3,15 @@
     python -m benchmarks.paper --scale cpu                      # every arm, toy policy: an hour on 2 cores, 3 seeds
     python -m benchmarks.paper --scale gpu --minutes 8 --inputs.model MODEL     # again and again until it is done
     python -m benchmarks.paper --scale gpu --gsm8k data/gsm8k   # with GSM8K, by recipes/gsm8k.yaml, after each seed
+    python -m benchmarks.paper --scale gpu --gsm8k data/gsm8k --gsm8k.grpo.steps 1    # an option of GSM8K's recipe
     python -m benchmarks.paper --scale cpu --tables-only        # tables from what is there
 
 At GPU scale it is recipes/house-rules.yaml with a pretrained model; `--until swapped-ra-rft` runs the headline pair.
 
 Writes OUTPUT/seed-N (a run folder each), OUTPUT/results.json, results.md and figures as SVG. Killed or out of time, it
 goes on where it stopped when started again: stages resume by themselves. Exit code 75 means "out of time, start again".
-Flags it does not know go to `rarft run`, such as `--ra-grpo.steps 3`. Left out: anything but orchestration; what is run
+Flags it does not know go to `rarft run`, such as `--ra-grpo.steps 3`; GSM8K gets `--inputs.NAME` and what begins with
+`--gsm8k.`. Left out: anything but orchestration; what is run
 stands in cpu.yaml and in the recipes, what is claimed in claims.py.
 """
 
@@ -21,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 from benchmarks.paper.tables import write_results
@@ -41,17 +44,20 @@ def main() -> int:
     parser.add_argument("--until", default=None, metavar="STAGE", help="run no stage after this one")
     parser.add_argument("--output", type=Path, default=None, help="default: runs/paper-SCALE")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    options, more = parser.parse_known_args()
+    options, unknown = parser.parse_known_args()
+    pairs = list(zip(unknown[::2], unknown[1::2], strict=True))
+    ours = [pair for pair in pairs if not pair[0].startswith("--gsm8k.")]
+    gsm8ks = [(f"--{name.removeprefix('--gsm8k.')}", value) for name, value in pairs if name.startswith("--gsm8k.")]
     output = options.output or Path(f"runs/paper-{options.scale}")
     complete = True
     recipes = {"": HERE / "cpu.yaml" if options.scale == "cpu" else RECIPES / "house-rules.yaml"}
-    flags = {"": more + (["--until", options.until] if options.until else [])}
+    flags = {"": [*chain(*ours), *(["--until", options.until] if options.until else [])]}
     if options.gsm8k:
         recipes["gsm8k-"] = RECIPES / "gsm8k.yaml"
         files = {"problems": "train_problems", "traces": "train_traces", "test": "test_problems"}
-        flags["gsm8k-"] = [flag for name, file in files.items()
-                           for flag in (f"--inputs.{name}", str(options.gsm8k / f"{file}.jsonl"))]  # fmt: skip
-        flags["gsm8k-"] += [flag for pair in _pairs(more) if pair[0].startswith("--inputs.") for flag in pair]
+        inputs = [(f"--inputs.{name}", str(options.gsm8k / f"{file}.jsonl")) for name, file in files.items()]
+        inputs += [pair for pair in ours if pair[0].startswith("--inputs.")]
+        flags["gsm8k-"] = [*chain(*inputs, *gsm8ks)]
     if not options.tables_only:
         jobs = options.jobs or (2 if options.scale == "cpu" else 1)
         deadline = time.monotonic() + 60 * options.minutes if options.minutes else None
@@ -72,10 +78,6 @@ def main() -> int:
         print("out of time; start the same command again to go on", file=sys.stderr)
         return OUT_OF_TIME
     return 0
-
-
-def _pairs(flags: list[str]) -> list[tuple[str, str]]:
-    return list(zip(flags[::2], flags[1::2], strict=True))
 
 
 def run_all(work: list[tuple[str, list[str]]], output: Path, jobs: int, deadline: float | None) -> bool:
