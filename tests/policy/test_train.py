@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError, StageError
+from rarft.models.engines.transformers import TransformersEngine
 from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule, shares_of
 from rarft.policy.job import load_job
@@ -314,6 +315,33 @@ def test_the_contexts_of_a_group_are_the_best_traces_in_turn_or_draws() -> None:
     ]  # fmt: skip
     drawing = Demonstrations({"q": traces}, draw_top=5)
     assert len({drawing.on_visit(problem, 0, context)[0].id for context in range(40)}) == 5
+
+
+def test_held_out_problems_with_ids_of_training_problems_are_asked_their_own_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Noting(TransformersEngine):
+        def sample(self, prompts: Any, *rest: Any) -> Any:
+            asked.extend(self.tokenizer.batch_decode(prompts))
+            return super().sample(prompts, *rest)
+
+    monkeypatch.setattr("rarft.policy.trl.monitor.TransformersEngine", Noting)
+    held_out = [{"id": f"p{i}", "question": f"What is {i}*7?", "answer": str(7 * i)} for i in range(6)]
+    analogies = [{"problem_id": f"p{i}", "rank": 1, "trace_id": f"t{5 - i}"} for i in range(6)]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
+    (tmp_path / "eval-analogies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in analogies))
+    options = {"eval_problems": str(tmp_path / "eval.jsonl"), "reward": "tests.policy.rewards:Capitals"}
+    job = config(tmp_path, eval_analogies=str(tmp_path / "eval-analogies.jsonl"), **options)
+    out = train(job, tmp_path / "out")
+    assert len(asked) == 12
+    for i, prompt in enumerate(asked[:6]):
+        assert f"What is {i}*7?" in prompt and f"{5 - i}+1?" in prompt and prompt.count("Problem:") == 2
+    trained = {(rollout.problem_id, *rollout.trace_ids) for rollout in read_rollouts(out)}
+    assert len(trained) > 3 and trained <= {(f"p{i}", f"t{i}") for i in range(5)} | {("p5",)}
+    with pytest.raises(InputError, match=r"p0 has the id of another problem .*; give eval-analogies"):
+        train(config(tmp_path, **options), tmp_path / "without")
 
 
 def test_samples_of_a_group_compete_with_different_demonstrations(tmp_path: Path) -> None:

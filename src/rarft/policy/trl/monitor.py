@@ -274,7 +274,8 @@ class Monitor(TrainerCallback):
         """Token ids of `eval_samples` completions for each of the held-out problems at `places`, side by side."""
         job, trainer = self.job, self.trainer
         config, args = job.config, trainer.args
-        prompts = [job.prompts.of(p, job.demonstrations.best(p)) for p in (job.eval_problems[i] for i in places)]
+        problems = [job.eval_problems[i] for i in places]
+        prompts = [job.eval_prompts.of(problem, job.eval_demonstrations.best(problem)) for problem in problems]
         if config.vllm != "none":
             each = -(-len(job.eval_problems) // trainer.accelerator.num_processes)  # the server wants equal shares
             padded = [ids for ids in prompts + prompts[-1:] * (each - len(prompts)) for _ in range(config.eval_samples)]
