@@ -281,6 +281,20 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("options", [{"draw_top": 2}, {"contexts_per_group": 2}, {"draw_top": 2, "algorithm": "sft"}])
+def test_a_context_that_does_not_fit_is_told_before_training(options: dict[str, Any], tmp_path: Path) -> None:
+    """The second-best trace of p0 is too long, and the best one is not."""
+    job = config(tmp_path, steps=9, **options)
+    path = tmp_path / "data" / "traces.jsonl"
+    changed = [{**row, "solution": "1 " * 150} if row["id"] == "t1" else row for row in rows(path)]
+    analogies = [{"problem_id": "p0", "rank": rank + 1, "trace_id": f"t{rank}"} for rank in range(2)]
+    for name, made in (("traces", changed), ("analogies", analogies)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    job = job.model_copy(update={name: str(tmp_path / f"{name}.jsonl") for name in ("traces", "analogies")})
+    with pytest.raises(InputError, match=r"problem p0: its prompt of .* exceed the model's 256"):
+        load_job(job)
+
+
 def test_demonstrations_on_a_visit() -> None:
     traces = [Trace(str(i), "p", "s") for i in range(5)]
     problem = Problem("q", "?", "1")

@@ -93,8 +93,9 @@ def load_job(config: TrainConfig) -> Job:
         model,
         tokenizer,
     )
-    for problem in {i: problems[i] for i in job.visits}.values():
-        job.prompts.of(problem, job.demonstrations.best(problem))
+    for visit, i in enumerate(job.visits):
+        for context in range(config.contexts_per_group):
+            job.prompts.of(problems[i], demonstrations.on_visit(problems[i], visit, context))
     for problem in eval_problems:
         job.eval_prompts.of(problem, job.eval_demonstrations.best(problem))
     return job
