@@ -269,6 +269,8 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
         ({"launch": "'"}, "No closing quotation"),
         ({"report_to": "trackio"}, "trackio, which is not installed: pip install trackio"),
         ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),
+        ({"algorithm": "sft", "eval_problems": str(tmp_path / "data"), "max_completion_length": 250}, "250 new ones"),
+        ({"algorithm": "sft", "vllm": "colocate"}, "samples rollouts, and sft has none"),
         ({"algorithm": "sft", "traces": str(tmp_path / "data" / "few.jsonl"), "retrieval": False}, "sft needs one"),
         ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace 't1' is not in"),
     ]

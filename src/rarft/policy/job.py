@@ -77,17 +77,16 @@ def load_job(config: TrainConfig) -> Job:
     steps = config.steps or max(1, math.ceil(len(problems) * config.epochs / per_step))
     model, tokenizer = load_policy(config.model, dtype=config.dtype)
     limit = context_length(model.config)
-    room = 1 if targets else config.max_new_tokens
     demonstrations = Demonstrations.by(config, analogies, steps * per_step)
     job = Job(
         config,
         problems,
         demonstrations,
-        Prompts(tokenizer, config.prompt, limit, room),
+        Prompts(tokenizer, config.prompt, limit, 1 if targets else config.max_new_tokens),
         targets,
         eval_problems,
         replace(demonstrations, analogies=eval_analogies),
-        Prompts(tokenizer, config.prompt, limit, room),
+        Prompts(tokenizer, config.prompt, limit, config.max_new_tokens),
         steps,
         schedule(len(problems), steps * per_step, config.seed),
         model,
