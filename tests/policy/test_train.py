@@ -360,6 +360,17 @@ def test_held_out_problems_with_ids_of_training_problems_are_asked_their_own_que
         train(config(tmp_path, **options), tmp_path / "without")
 
 
+def test_solutions_that_are_cut_are_told_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = {"instruction": "x" * 209}  # of the context of 256 it leaves fewer than 18
+    for n, (options, cut) in enumerate(
+        [({"max_completion_length": 19}, 0), ({"max_completion_length": 18}, 1), ({"prompt": prompt}, 6)]
+    ):
+        options = {"max_completion_length": 19, "algorithm": "sft", "retrieval": False, **options}
+        out = train(config(tmp_path, **options), tmp_path / str(n))
+        assert read_manifest(out)["results"]["cut_solutions"] == cut
+        assert capsys.readouterr().err.count(f"{cut} of 6 solutions exceed max-new-tokens") == (cut > 0)
+
+
 def test_samples_of_a_group_compete_with_different_demonstrations(tmp_path: Path) -> None:
     options = {"reward": "tests.policy.rewards:Capitals", "contexts_per_group": 2, "steps": 2}
     out = train(config(tmp_path, **options), tmp_path / "out")

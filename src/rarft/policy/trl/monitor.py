@@ -70,6 +70,7 @@ class Monitor(TrainerCallback):
         self.tokens_in = self.tokens_out = 0
         self.before = [0, 0]  # this process's tokens in and out up to the checkpoint it went on from
         self.constant = 0
+        self.cut_solutions = 0
         self.started = time.monotonic()
         self.trainer: Any = None
         self.progress: Progress | None = None
@@ -215,9 +216,12 @@ class Monitor(TrainerCallback):
             write_rollouts(self.folder / ROLLOUTS, made, training=True)
 
     def results(self) -> dict[str, Any]:
-        """Facts for the manifest: the last logged values, and the share of rollouts that hit the token limit."""
+        """Facts for the manifest: the last logged values, and what hit the token limit.
+
+        Of RL that is `truncated`, a share of rollouts, of sft `cut_solutions`, a number of problems.
+        """
         rows = [json.loads(line) for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-        found = {}
+        found: dict[str, Any] = {"cut_solutions": self.cut_solutions} if self.job.targets else {}
         for key in ("loss", "reward", "eval_accuracy"):
             values = [row[key] for row in rows if key in row]
             if values:
