@@ -57,6 +57,7 @@ def files(tmp_path: Path) -> dict[str, str]:
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "analogies.parquet")
     write_jsonl(tmp_path / "other.jsonl", [{"id": "elsewhere", "question": "what", "answer": "1"}])
     write_jsonl(tmp_path / "two.jsonl", traces[:3])
+    write_jsonl(tmp_path / "again.jsonl", [{"id": "p5", "question": "what else", "answer": "1"}])
     return {path.name: str(path) for path in tmp_path.iterdir()}
 
 
@@ -228,6 +229,7 @@ def test_a_turn_of_phrase_is_no_contamination() -> None:
         ({"contexts": "each"}, "needs --analogies"),
         ({"retrieval": True, "problems": "other.jsonl"}, "no analogy for any of the problems"),
         ({"retrieval": True, "traces": "two.jsonl"}, "trace 't3' is not in"),
+        ({"retrieval": True, "problems": ["bench.jsonl", "again.jsonl"]}, "share ids, such as p5"),
         ({"max_new_tokens": 500}, "p0"),
         ({"problems": ["bench.jsonl", "bench.jsonl"]}, "second benchmark called bench"),
     ],

@@ -156,6 +156,20 @@ def test_an_export_made_again_is_read_anew(to: str, models: dict[str, str], tmp_
             assert rows.to_list() == pq.read_table(out / f"{split}.parquet").to_pylist()
 
 
+def test_held_out_problems_have_analogies_of_their_own(models: dict[str, str], tmp_path: Path) -> None:
+    rows = [{"problem_id": f"p{i}", "rank": 1, "trace_id": f"t{5 - i}"} for i in range(6)]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = write_export(
+        config(tmp_path, models["plain"], "trl", eval_analogies=str(tmp_path / "eval.jsonl")), tmp_path / "out"
+    )
+    shown = {
+        split: [row["extra_info"]["trace_ids"] for row in pq.read_table(out / f"{split}.parquet").to_pylist()]
+        for split in ("train", "validation")
+    }
+    assert shown["train"] == [*([f"t{i}"] for i in range(5)), []]
+    assert shown["validation"] == [[f"t{5 - i}"] for i in range(6)]
+
+
 def test_a_schedule_takes_demonstrations_away_over_time(models: dict[str, str], tmp_path: Path) -> None:
     job = config(tmp_path, models["plain"], "trl", demonstration_schedule="linear:1:0", epochs=40)
     rows = pq.read_table(write_export(job, tmp_path / "out") / "train.parquet").to_pylist()

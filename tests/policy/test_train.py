@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError, StageError
+from rarft.models.engines.transformers import TransformersEngine
 from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule, shares_of
 from rarft.policy.job import load_job
@@ -268,6 +269,8 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
         ({"launch": "'"}, "No closing quotation"),
         ({"report_to": "trackio"}, "trackio, which is not installed: pip install trackio"),
         ({"max_completion_length": 250}, "problem p.: its prompt of .* exceed the model's 256"),
+        ({"algorithm": "sft", "eval_problems": str(tmp_path / "data"), "max_completion_length": 250}, "250 new ones"),
+        ({"algorithm": "sft", "vllm": "colocate"}, "samples rollouts, and sft has none"),
         ({"algorithm": "sft", "traces": str(tmp_path / "data" / "few.jsonl"), "retrieval": False}, "sft needs one"),
         ({"traces": str(tmp_path / "data" / "few.jsonl")}, "trace 't1' is not in"),
     ]
@@ -278,6 +281,20 @@ def test_bad_input_is_told_before_training(tmp_path: Path, monkeypatch: Any) -> 
         with pytest.raises(InputError, match=message):
             train(config(tmp_path, **options), tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [{"draw_top": 2}, {"contexts_per_group": 2}, {"draw_top": 2, "algorithm": "sft"}])
+def test_a_context_that_does_not_fit_is_told_before_training(options: dict[str, Any], tmp_path: Path) -> None:
+    """The second-best trace of p0 is too long, and the best one is not."""
+    job = config(tmp_path, steps=9, **options)
+    path = tmp_path / "data" / "traces.jsonl"
+    changed = [{**row, "solution": "1 " * 150} if row["id"] == "t1" else row for row in rows(path)]
+    analogies = [{"problem_id": "p0", "rank": rank + 1, "trace_id": f"t{rank}"} for rank in range(2)]
+    for name, made in (("traces", changed), ("analogies", analogies)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    job = job.model_copy(update={name: str(tmp_path / f"{name}.jsonl") for name in ("traces", "analogies")})
+    with pytest.raises(InputError, match=r"problem p0: its prompt of .* exceed the model's 256"):
+        load_job(job)
 
 
 def test_demonstrations_on_a_visit() -> None:
@@ -314,6 +331,44 @@ def test_the_contexts_of_a_group_are_the_best_traces_in_turn_or_draws() -> None:
     ]  # fmt: skip
     drawing = Demonstrations({"q": traces}, draw_top=5)
     assert len({drawing.on_visit(problem, 0, context)[0].id for context in range(40)}) == 5
+
+
+def test_held_out_problems_with_ids_of_training_problems_are_asked_their_own_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Noting(TransformersEngine):
+        def sample(self, prompts: Any, *rest: Any) -> Any:
+            asked.extend(self.tokenizer.batch_decode(prompts))
+            return super().sample(prompts, *rest)
+
+    monkeypatch.setattr("rarft.policy.trl.monitor.TransformersEngine", Noting)
+    held_out = [{"id": f"p{i}", "question": f"What is {i}*7?", "answer": str(7 * i)} for i in range(6)]
+    analogies = [{"problem_id": f"p{i}", "rank": 1, "trace_id": f"t{5 - i}"} for i in range(6)]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
+    (tmp_path / "eval-analogies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in analogies))
+    options = {"eval_problems": str(tmp_path / "eval.jsonl"), "reward": "tests.policy.rewards:Capitals"}
+    job = config(tmp_path, eval_analogies=str(tmp_path / "eval-analogies.jsonl"), **options)
+    out = train(job, tmp_path / "out")
+    assert len(asked) == 12
+    for i, prompt in enumerate(asked[:6]):
+        assert f"What is {i}*7?" in prompt and f"{5 - i}+1?" in prompt and prompt.count("Problem:") == 2
+    trained = {(rollout.problem_id, *rollout.trace_ids) for rollout in read_rollouts(out)}
+    assert len(trained) > 3 and trained <= {(f"p{i}", f"t{i}") for i in range(5)} | {("p5",)}
+    with pytest.raises(InputError, match=r"p0 has the id of another problem .*; give eval-analogies"):
+        train(config(tmp_path, **options), tmp_path / "without")
+
+
+def test_solutions_that_are_cut_are_told_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prompt = {"instruction": "x" * 209}  # of the context of 256 it leaves fewer than 18
+    for n, (options, cut) in enumerate(
+        [({"max_completion_length": 19}, 0), ({"max_completion_length": 18}, 1), ({"prompt": prompt}, 6)]
+    ):
+        options = {"max_completion_length": 19, "algorithm": "sft", "retrieval": False, **options}
+        out = train(config(tmp_path, **options), tmp_path / str(n))
+        assert read_manifest(out)["results"]["cut_solutions"] == cut
+        assert capsys.readouterr().err.count(f"{cut} of 6 solutions exceed max-new-tokens") == (cut > 0)
 
 
 def test_samples_of_a_group_compete_with_different_demonstrations(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ Left out: comparing systems (`rarft report`, `rarft.stats.paired_difference`).
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -117,6 +118,12 @@ def evaluate(config: EvaluateConfig, work: Work) -> None:
     ranked = read_analogies(config.analogies, traces, str(config.traces)) if config.analogies else None
     if ranked is not None:
         asked = [problem.id for problems in benchmarks.values() for problem in problems]
+        ((most, count),) = Counter(asked).most_common(1)
+        if count > 1:
+            raise InputError(
+                f"{', '.join(config.problems)}: share ids, such as {most}, and analogies go by id; make ids unique "
+                "over all files, or evaluate each alone"
+            )
         without = sum(key not in ranked for key in asked)
         if without == len(asked):
             raise InputError(

@@ -11,7 +11,7 @@ import json
 import math
 import shlex
 import shutil
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from rarft.core.estimate import Estimate, Known
 from rarft.core.progress import log
 from rarft.core.stages import Work, stage
 from rarft.models.prompts import PromptConfig
-from rarft.policy.contexts import Demonstrations, check_choice
+from rarft.policy.contexts import Demonstrations, both_analogies, check_choice
 from rarft.rewards.sandbox import RewardConfig
 
 TRAINERS = Path(__file__).parent / "trainers"
@@ -111,20 +111,14 @@ def write_export(config: ExportConfig, work: Work) -> None:
     check(config)
     from rarft.export.rows import Renderer, columns_of, each_once, laid_out, rows_of  # transformers: keeps --help quick
     from rarft.models.loading import context_length, load_tokenizer
-    from rarft.records.analogies import read_analogies
-    from rarft.records.problems import Trace, load_problems, load_traces
+    from rarft.records.problems import load_problems, load_traces
     from rarft.records.rows import TableWriter
     from rarft.rewards.problems import check_problems
 
     problems = load_problems(config.problems)
     held_out = load_problems(config.eval_problems) if config.eval_problems else []
     traces = {trace.id: trace for trace in load_traces(config.traces)} if config.traces else {}
-    analogies: dict[str, Sequence[Trace]] = {}
-    for path in (config.analogies, config.eval_analogies):
-        if path:
-            analogies.update(read_analogies(path, traces, str(config.traces)))
-    if config.analogies and not any(problem.id in analogies for problem in problems):
-        raise InputError(f"{config.analogies}: has no analogy for any problem of {config.problems}; retrieve anew")
+    analogies, eval_analogies = both_analogies(config, problems, held_out, traces)
     check_problems(problems, config.problems, config.reward)
     if config.eval_problems:
         check_problems(held_out, config.eval_problems, config.reward)
@@ -136,7 +130,9 @@ def write_export(config: ExportConfig, work: Work) -> None:
     tokenizer = load_tokenizer(config.model)
     limit = context_length(_model_config(config.model))
     renderer = Renderer(config.to, tokenizer, config.prompt, limit, config.max_new_tokens)
-    splits = {"train": visits} | ({"validation": each_once(held_out, demonstrations)} if held_out else {})
+    splits = {"train": visits}
+    if held_out:
+        splits["validation"] = each_once(held_out, replace(demonstrations, analogies=eval_analogies))
     for split, rows in splits.items():
         with TableWriter[Any](work.path / f"{split}.parquet", columns_of(config.to, renderer.plain)) as out:
             for row in rows_of(renderer, rows, split, config.reward):

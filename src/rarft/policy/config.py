@@ -200,6 +200,8 @@ def check(config: TrainConfig) -> None:
         )
     if config.contexts_per_group > 1 and config.algorithm == "sft":
         raise InputError("contexts-per-group compares samples, and sft has none; leave it at 1")
+    if config.vllm != "none" and config.algorithm == "sft":
+        raise InputError(f"vllm is {config.vllm}, which samples rollouts, and sft has none; leave it at none")
     try:
         shlex.split(config.launch)
     except ValueError as error:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from rarft.core.errors import InputError
 from rarft.models.prompts import PromptConfig, check_length, render_prompt
+from rarft.records.analogies import read_analogies
 from rarft.records.problems import Problem, Trace
 
 
@@ -40,10 +41,19 @@ class Choice(Protocol):
     """Options by which demonstrations are chosen."""
 
     @property
+    def problems(self) -> str: ...
+
+    @property
+    def eval_problems(self) -> str | None: ...
+
+    @property
     def traces(self) -> str | None: ...
 
     @property
     def analogies(self) -> str | None: ...
+
+    @property
+    def eval_analogies(self) -> str | None: ...
 
     @property
     def top_k(self) -> int: ...
@@ -74,6 +84,38 @@ def check_choice(choice: Choice) -> tuple[float, float]:
     return shares_of(choice.demonstration_schedule)
 
 
+Analogies = Mapping[str, Sequence[Trace]]
+"""Problem id -> its traces, best first."""
+
+
+def both_analogies(
+    choice: Choice, problems: Sequence[Problem], held_out: Sequence[Problem], traces: Mapping[str, Trace]
+) -> tuple[Analogies, Analogies]:
+    """Analogies of the training problems and of the held-out ones: apart, since ids are unique within a file only.
+
+    Args:
+        traces: the corpus by id.
+
+    Raises:
+        InputError: bad analogies; none for any training problem; a held-out problem that would get those of a training
+            problem with its id.
+    """
+    where = str(choice.traces)
+    found: Analogies = read_analogies(choice.analogies, traces, where) if choice.analogies else {}
+    if choice.analogies and not any(problem.id in found for problem in problems):
+        raise InputError(f"{choice.analogies}: has no analogy for any problem of {choice.problems}; retrieve anew")
+    if choice.eval_analogies:
+        return found, read_analogies(choice.eval_analogies, traces, where)
+    questions = {problem.id: problem.question for problem in problems if problem.id in found}
+    for problem in held_out:
+        if questions.get(problem.id, problem.question) != problem.question:
+            raise InputError(
+                f"{choice.eval_problems}: problem {problem.id} has the id of another problem in {choice.problems} and "
+                "would get its analogies; give eval-analogies, or make ids unique over both files"
+            )
+    return found, found
+
+
 @dataclass(frozen=True)
 class Demonstrations:
     """Chooses demonstrations.
@@ -83,7 +125,7 @@ class Demonstrations:
     on top.
     """
 
-    analogies: Mapping[str, Sequence[Trace]]
+    analogies: Analogies
     top_k: int = 1
     drop: float = 0.0
     draw_top: int = 0
@@ -92,7 +134,7 @@ class Demonstrations:
     visits: int = 1
 
     @classmethod
-    def by(cls, choice: Choice, analogies: Mapping[str, Sequence[Trace]], visits: int) -> Demonstrations:
+    def by(cls, choice: Choice, analogies: Analogies, visits: int) -> Demonstrations:
         """As the options say, for so many visits."""
         shares = shares_of(choice.demonstration_schedule)
         return cls(analogies, choice.top_k, choice.drop_demonstration, choice.draw_top, choice.seed, shares, visits)
@@ -125,7 +167,7 @@ class Demonstrations:
 
 
 class Prompts:
-    """Rendered prompts, each made once and checked against the model's context."""
+    """Rendered prompts of one file's problems, each made once and checked against the model's context."""
 
     def __init__(self, tokenizer: Any, config: PromptConfig, limit: int | None, max_new_tokens: int) -> None:
         self.tokenizer, self.config = tokenizer, config

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from rarft.core.progress import log
 from rarft.models.loading import context_length, load_policy
 from rarft.models.prompts import with_answer
 from rarft.policy.config import TrainConfig
-from rarft.policy.contexts import Demonstrations, Prompts, schedule
-from rarft.records.analogies import read_analogies
+from rarft.policy.contexts import Analogies, Demonstrations, Prompts, both_analogies, schedule
 from rarft.records.problems import Problem, Trace, load_problems, load_traces
 from rarft.rewards.problems import check_problems
 
@@ -32,6 +30,8 @@ class Job:
     targets: list[str]
     """Solutions to imitate, one per problem; empty unless the algorithm is sft."""
     eval_problems: list[Problem]
+    eval_demonstrations: Demonstrations
+    eval_prompts: Prompts
     steps: int
     visits: list[int]
     """Index of the problem at each visit, `prompts_per_step` to a step."""
@@ -59,13 +59,10 @@ def load_job(config: TrainConfig) -> Job:
     problems = load_problems(config.problems)
     traces = {trace.id: trace for trace in load_traces(config.traces)} if config.traces else {}
     eval_problems = load_problems(config.eval_problems)[: config.eval_limit] if config.eval_problems else []
-    analogies: dict[str, Sequence[Trace]] = {}
+    analogies: Analogies = {}
+    eval_analogies: Analogies = {}
     if config.retrieval and config.analogies:
-        analogies.update(read_analogies(config.analogies, traces, str(config.traces)))
-        if config.eval_analogies:
-            analogies.update(read_analogies(config.eval_analogies, traces, str(config.traces)))
-        if not any(problem.id in analogies for problem in problems):
-            raise InputError(f"{config.analogies}: has no analogy for any problem of {config.problems}; retrieve anew")
+        analogies, eval_analogies = both_analogies(config, problems, eval_problems, traces)
     elif config.retrieval and first_process():
         log("train: no analogies given, so training without demonstrations")
     targets = (
@@ -80,22 +77,26 @@ def load_job(config: TrainConfig) -> Job:
     steps = config.steps or max(1, math.ceil(len(problems) * config.epochs / per_step))
     model, tokenizer = load_policy(config.model, dtype=config.dtype)
     limit = context_length(model.config)
+    demonstrations = Demonstrations.by(config, analogies, steps * per_step)
     job = Job(
         config,
         problems,
-        Demonstrations.by(config, analogies, steps * per_step),
+        demonstrations,
         Prompts(tokenizer, config.prompt, limit, 1 if targets else config.max_new_tokens),
         targets,
         eval_problems,
+        replace(demonstrations, analogies=eval_analogies),
+        Prompts(tokenizer, config.prompt, limit, config.max_new_tokens),
         steps,
         schedule(len(problems), steps * per_step, config.seed),
         model,
         tokenizer,
     )
-    for problem in {i: problems[i] for i in job.visits}.values():
-        job.prompts.of(problem, job.demonstrations.best(problem))
+    for visit, i in enumerate(job.visits):
+        for context in range(config.contexts_per_group):
+            job.prompts.of(problems[i], demonstrations.on_visit(problems[i], visit, context))
     for problem in eval_problems:
-        job.prompts.of(problem, job.demonstrations.best(problem))
+        job.eval_prompts.of(problem, job.eval_demonstrations.best(problem))
     return job
 
 

@@ -70,6 +70,7 @@ class Monitor(TrainerCallback):
         self.tokens_in = self.tokens_out = 0
         self.before = [0, 0]  # this process's tokens in and out up to the checkpoint it went on from
         self.constant = 0
+        self.cut_solutions = 0
         self.started = time.monotonic()
         self.trainer: Any = None
         self.progress: Progress | None = None
@@ -215,9 +216,12 @@ class Monitor(TrainerCallback):
             write_rollouts(self.folder / ROLLOUTS, made, training=True)
 
     def results(self) -> dict[str, Any]:
-        """Facts for the manifest: the last logged values, and the share of rollouts that hit the token limit."""
+        """Facts for the manifest: the last logged values, and what hit the token limit.
+
+        Of RL that is `truncated`, a share of rollouts, of sft `cut_solutions`, a number of problems.
+        """
         rows = [json.loads(line) for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-        found = {}
+        found: dict[str, Any] = {"cut_solutions": self.cut_solutions} if self.job.targets else {}
         for key in ("loss", "reward", "eval_accuracy"):
             values = [row[key] for row in rows if key in row]
             if values:
@@ -274,7 +278,8 @@ class Monitor(TrainerCallback):
         """Token ids of `eval_samples` completions for each of the held-out problems at `places`, side by side."""
         job, trainer = self.job, self.trainer
         config, args = job.config, trainer.args
-        prompts = [job.prompts.of(p, job.demonstrations.best(p)) for p in (job.eval_problems[i] for i in places)]
+        problems = [job.eval_problems[i] for i in places]
+        prompts = [job.eval_prompts.of(problem, job.eval_demonstrations.best(problem)) for problem in problems]
         if config.vllm != "none":
             each = -(-len(job.eval_problems) // trainer.accelerator.num_processes)  # the server wants equal shares
             padded = [ids for ids in prompts + prompts[-1:] * (each - len(prompts)) for _ in range(config.eval_samples)]

@@ -13,9 +13,10 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from rarft.core.progress import log
 from rarft.models.head import head_tiles
 from rarft.models.prompts import completion_ids
-from rarft.policy.job import Job
+from rarft.policy.job import Job, first_process
 from rarft.policy.trl.lora import lora_config
 from rarft.policy.trl.monitor import Monitor
 
@@ -38,6 +39,12 @@ def make_trainer(job: Job, arguments: dict[str, Any], monitor: Monitor) -> Any:
     """The trainer for `job`; `arguments` are TRL's."""
     examples = Examples(job)
     visits = examples.by_length()
+    monitor.cut_solutions = len(examples.cut)
+    if examples.cut and first_process():
+        log(
+            f"train: {len(examples.cut)} of {len(set(job.visits))} solutions exceed max-new-tokens or the model's "
+            "context and are cut; what is left has no end token, and often no answer"
+        )
     return LeanSFTTrainer(
         model=job.model,
         args=SFTConfig(
@@ -59,16 +66,20 @@ class Examples:
     def __init__(self, job: Job) -> None:
         self.job = job
         self._solutions: dict[int, array[int]] = {}
+        self.cut: set[int] = set()
+        """Indices of the problems whose solution was cut at a visit asked for so far."""
 
     def of(self, visit: int) -> tuple[list[int], int]:
         """Token ids of prompt and solution at `visit`, and the number of those that are the prompt's."""
         job = self.job
         problem = job.problems[job.visits[visit]]
         prompt = job.prompts.of(problem, job.demonstrations.on_visit(problem, visit))
-        solution = self._solution(job.visits[visit])
+        solution, room = self._solution(job.visits[visit]), job.config.max_new_tokens
         if job.prompts.limit is not None:
-            solution = solution[: max(1, job.prompts.limit - len(prompt))]
-        return prompt + solution, len(prompt)
+            room = min(room, job.prompts.limit - len(prompt))
+        if len(solution) > room:
+            self.cut.add(job.visits[visit])
+        return prompt + solution[:room], len(prompt)
 
     def by_length(self) -> list[int]:
         """The visits of each step, ordered by length, so that its micro-batches carry little padding.
@@ -86,12 +97,12 @@ class Examples:
         return max(len(self.of(visit)[0]) for visit in range(len(self.job.visits)))
 
     def _solution(self, index: int) -> list[int]:
-        """Token ids of a problem's solution and the end token, cut at the completion length."""
+        """Token ids of a problem's solution and the end token."""
         job = self.job
         if index not in self._solutions:
             ids = completion_ids(job.tokenizer, job.targets[index], job.config.prompt)
             self._solutions[index] = array("I", [*ids, job.tokenizer.eos_token_id])
-        return self._solutions[index].tolist()[: job.config.max_new_tokens]
+        return self._solutions[index].tolist()
 
 
 def collate(examples: list[tuple[list[int], int]], pad: int) -> dict[str, torch.Tensor]:
