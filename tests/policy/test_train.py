@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from rarft.core.artifacts import read_manifest
+from rarft.core.checkpoints import cut_log
 from rarft.core.errors import InputError, StageError
 from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule, shares_of
@@ -179,6 +180,26 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
     assert ledgers[0]["tokens_in"] > 0
     if algorithm == "grpo":
         assert rows(whole / "samples.jsonl") == rows(killed / "samples.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("torn", "step", "kept"),
+    [("", 2, 3), ("", 5, 4), ('{"step": 2, "comp', 2, 3), ('{"step": 3}', 3, 4), ("\0\0\n", 3, 4), ("", 0, 0)],
+)
+def test_a_log_is_cut_at_the_first_later_row_without_being_written_again(
+    torn: str, step: int, kept: int, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Line ends within a text are no ends of rows."""
+    rows = [{"step": n, "completion": "a\u2028b\x85c\x0cd"} for n in (1, 2, 2, 3)]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(lines) + torn, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        for name in ("read_text", "read_bytes", "write_text", "write_bytes"):
+            patch.delattr(Path, name)
+        cut_log(log, step)
+        cut_log(tmp_path / "none.jsonl", step)
+    assert log.read_text(encoding="utf-8") == "".join(lines[:kept])
 
 
 TWO = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"

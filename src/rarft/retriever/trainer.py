@@ -23,6 +23,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from rarft.core.checkpoints import cut_log
 from rarft.core.progress import Progress, log
 from rarft.models.number_types import fast_bfloat16
 from rarft.records.problems import Problem, Trace
@@ -115,10 +116,7 @@ class Monitor(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget what will be logged again; start the clock."""
-        if self.path.is_file():
-            rows = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
-            kept = [row for row in rows if row["step"] <= state.global_step]
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        cut_log(self.path, state.global_step)
         if state.best_metric is None:
             state.best_metric = self.untuned
         self.progress = Progress("training", state.max_steps, state.global_step)

@@ -37,21 +37,6 @@ RENAMED = {
 KEPT = ("loss", "reward", "reward_std", "grad_norm", "learning_rate", "entropy", "kl", "mean_token_accuracy")
 
 
-def cut_log(path: Path, step: int) -> None:
-    """Cut a log back to the rows up to `step`, so that a resumed run does not write a step twice."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the line at which the run was killed
-            continue
-        if row["step"] <= step and step > 0:
-            kept.append(line)
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-
-
 def rollouts_file(scratch: Path, process: int) -> Path:
     """Where a process keeps its rollouts while it trains."""
     return scratch / f"rollouts-{process}.jsonl"

@@ -14,13 +14,14 @@ import torch
 import transformers
 from accelerate.utils import is_peft_model
 
+from rarft.core.checkpoints import cut_log
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work
 from rarft.policy.config import TrainConfig, mixed_precision, tokens_at_once
 from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
-from rarft.policy.trl.monitor import Monitor, cut_log, rollouts_file
+from rarft.policy.trl.monitor import Monitor, rollouts_file
 
 ROWS_UNCUT = 16
 """Sequences of a micro-batch that cannot be cut by its tokens, where nobody says how many."""
