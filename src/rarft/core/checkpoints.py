@@ -1,8 +1,20 @@
-"""Going on from a checkpoint: logs are cut back to it."""
+"""Going on from a checkpoint: which one is whole, and logs that are cut back to it."""
 
 import json
 import os
 from pathlib import Path
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint. The trainer's state is written last, so one without it or with half of it is not."""
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        whole.append((int(path.name.split("-")[1]), path))
+    return max(whole)[1] if whole else None
 
 
 def cut_log(path: Path, step: int) -> None:

@@ -6,7 +6,6 @@ Kept apart from `train.py` because it imports torch. Multi-vector and single-vec
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -206,14 +205,3 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; a half-written one (killed while saving) is deleted."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    while found:
-        newest = found.pop()
-        if (newest / "trainer_state.json").is_file():
-            return str(newest)
-        shutil.rmtree(newest)
-    return None

@@ -5,7 +5,6 @@ Every process of a distributed run executes it; only the first writes.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 import transformers
 from accelerate.utils import is_peft_model
 
-from rarft.core.checkpoints import cut_log
+from rarft.core.checkpoints import cut_log, last_checkpoint
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work
@@ -138,19 +137,7 @@ def fitting_batch(rows: int, most: int, group: int) -> int:
     return max([n for n in divisors if n % group == 0] or divisors)
 
 
-# Checkpoints and the result
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint. The trainer's state is written last, so one without it was cut off."""
-    whole = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue
-        whole.append((int(path.name.split("-")[1]), path))
-    return max(whole)[1] if whole else None
+# The result
 
 
 def save(trainer: Any, tokenizer: Any, folder: Path) -> None:
