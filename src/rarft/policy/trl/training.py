@@ -20,7 +20,7 @@ from rarft.core.stages import Work
 from rarft.policy.config import TrainConfig, mixed_precision, tokens_at_once
 from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
-from rarft.policy.trl.monitor import Monitor, rollouts_file
+from rarft.policy.trl.monitor import Monitor, rollouts_files
 
 ROWS_UNCUT = 16
 """Sequences of a micro-batch that cannot be cut by its tokens, where nobody says how many."""
@@ -34,9 +34,8 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     checkpoint = last_checkpoint(work.scratch / "checkpoints")
     done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     if first_process():
-        for name in ("log.jsonl", "samples.jsonl"):
-            cut_log(work.path / name, done)
-    cut_log(rollouts_file(work.scratch, int(os.environ.get("RANK", "0"))), done)
+        for path in (work.path / "log.jsonl", work.path / "samples.jsonl", *rollouts_files(work.scratch)):
+            cut_log(path, done)
     if checkpoint and first_process():
         log(f"train: going on from step {done} of {job.steps}")
     make_trainer = sft.make_trainer if config.algorithm == "sft" else rl.make_trainer
