@@ -25,6 +25,7 @@ from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule, shares_of
 from rarft.policy.job import load_job
 from rarft.policy.train import TrainConfig, train
+from rarft.policy.trl.monitor import Monitor
 from rarft.policy.trl.training import arguments
 from rarft.records.problems import Problem, Trace
 from rarft.records.rollouts import read_rollouts
@@ -194,6 +195,54 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
     assert ledgers[0]["tokens_in"] > 0
     if algorithm == "grpo":
         assert rows(whole / "samples.jsonl") == rows(killed / "samples.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "trl", "steps"),
+    [
+        (4, {}, 3),
+        (4, {"steps_per_generation": 1}, 3),
+        (4, {"num_iterations": 2}, 4),
+        (4, {"steps_per_generation": 4}, 4),
+        (8, {"steps_per_generation": 4}, 4),
+        (4, {"steps_per_generation": 5}, 5),
+        (8, {"steps_per_generation": 2, "num_iterations": 3}, 6),
+    ],
+)
+def test_checkpoints_lie_between_rollouts(micro_batch: int, trl: dict[str, int], steps: int, tmp_path: Path) -> None:
+    job = load_job(config(tmp_path, micro_batch=micro_batch, trl=trl, save_every=3))
+    assert arguments(job, tmp_path)["save_steps"] == steps
+
+
+@pytest.mark.parametrize("trl", [{"num_iterations": 2}, {"steps_per_generation": 4}])
+def test_a_run_whose_steps_share_rollouts_goes_on_in_phase(
+    trl: dict[str, int], tmp_path: Path, monkeypatch: Any
+) -> None:
+    saved, breaks = [], [5]
+
+    def on_save(self: Monitor, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        saved.append(state.global_step)
+        noted(self, args, state, *rest, **more)
+
+    def on_step_begin(self: Monitor, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        if state.global_step in breaks:
+            raise KeyboardInterrupt
+
+    def job(save_every: int) -> TrainConfig:
+        options = {"reward": "tests.policy.rewards:Capitals", "steps": 8, "trl": trl, "save_every": save_every}
+        return config(tmp_path, **options)
+
+    noted = Monitor.on_save
+    whole = train(job(3), tmp_path / "whole")
+    monkeypatch.setattr(Monitor, "on_save", on_save)
+    monkeypatch.setattr(Monitor, "on_step_begin", on_step_begin)
+    with pytest.raises(KeyboardInterrupt):
+        train(job(3), tmp_path / "broken")
+    breaks.clear()
+    broken = train(job(5), tmp_path / "broken")
+    assert read_rollouts(broken) == read_rollouts(whole)
+    assert all(torch.equal(weights(whole)[name], weights(broken)[name]) for name in weights(whole))
+    assert saved == [4, 6, 8]
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,7 @@ class Monitor(TrainerCallback):
     # The trainer's calls
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # how often to save is not the checkpoint's to say
         if state.global_step == 0:
             self._evaluate(0)
         if self.writes:

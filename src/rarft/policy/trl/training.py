@@ -5,6 +5,7 @@ Every process of a distributed run executes it; only the first writes.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,13 @@ def arguments(job: Job, checkpoints: Path) -> dict[str, Any]:
             f"prompts-per-step times num-generations is {rows}, not a multiple of the {world} processes; change one"
         )
     micro = fitting_batch(rows // world, rows_at_once(job, rows // world), config.num_generations)
+    accumulation = rows // world // micro
+    every = 1 if config.algorithm == "sft" else steps_between_rollouts(config, accumulation)
     values = {
         "output_dir": str(checkpoints),
         "max_steps": job.steps,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": rows // world // micro,
+        "gradient_accumulation_steps": accumulation,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": config.warmup_steps,
@@ -83,7 +86,7 @@ def arguments(job: Job, checkpoints: Path) -> dict[str, Any]:
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
-        "save_steps": config.save_every,
+        "save_steps": math.ceil(config.save_every / every) * every,
         "save_total_limit": 2,
         "report_to": [] if config.report_to == "none" else [config.report_to],
         "disable_tqdm": True,
@@ -110,6 +113,15 @@ def rl_options(config: TrainConfig) -> dict[str, Any]:
     elif config.algorithm == "dapo":  # token-level loss, and more room upwards than downwards
         values |= {"loss_type": "dapo", "scale_rewards": "group", "epsilon_high": 0.28}
     return values
+
+
+def steps_between_rollouts(config: TrainConfig, accumulation: int) -> int:
+    """Optimiser steps from one sampling at a step's beginning to the next.
+
+    In between the trainer takes its micro-batches from rollouts that no checkpoint holds.
+    """
+    uses = config.trl.get("num_iterations", 1) * (config.trl.get("steps_per_generation") or accumulation)
+    return math.lcm(accumulation, uses) // accumulation
 
 
 def rows_at_once(job: Job, rows: int) -> int:
