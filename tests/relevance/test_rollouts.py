@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,18 @@ def test_the_trace_that_was_followed_by_more_reward_is_relevant_though_the_polic
     for (_, trace), row in found.items():
         assert row["relevant"] == (trace == "t1") and (row["score"] > 0) == (trace == "t1")
         assert row["labeler"] == "rollouts"
+
+
+def test_the_texts_of_the_rollouts_are_not_read(tmp_path: Path) -> None:
+    rows = [replace(rollout(0, i % 2, i, i % 2, 1), completion="x" * 2**20) for i in range(64)]
+    command = write(tmp_path, rows)
+    tracemalloc.start()
+    try:
+        assert main(command) == 0
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+    assert read(tmp_path)["p0", "t1"]["relevant"]
 
 
 def test_compare_is_the_test_of_two_means() -> None:

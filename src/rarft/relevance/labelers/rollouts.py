@@ -25,7 +25,7 @@ from rarft.core.progress import log
 from rarft.core.stages import Work
 from rarft.records.labels import Label
 from rarft.records.problems import Problem, Trace
-from rarft.records.rollouts import Rollout, read_rollouts
+from rarft.records.rollouts import Rewarded, read_rewards
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Write
 
@@ -90,8 +90,8 @@ class Rollouts(Labeler):
     ) -> dict[str, list[tuple[list[str], float]]]:
         """For each problem the traces of its rollouts and their reward above the mean of the step."""
         path = str(self.setting.rollouts)
-        steps: dict[tuple[str, int | None], list[Rollout]] = defaultdict(list)
-        for rollout in read_rollouts(path):
+        steps: dict[tuple[str, int | None], list[Rewarded]] = defaultdict(list)
+        for rollout in read_rewards(path):
             if rollout.problem_id in problems:
                 unknown = next((name for name in rollout.trace_ids if name not in traces), None)
                 if unknown is not None:
