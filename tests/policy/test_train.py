@@ -19,12 +19,14 @@ import torch
 from safetensors.torch import load_file
 
 from rarft.core.artifacts import read_manifest
+from rarft.core.checkpoints import cut_log
 from rarft.core.errors import InputError, StageError
 from rarft.models.engines.transformers import TransformersEngine
 from rarft.models.loading import load_policy
 from rarft.policy.contexts import Demonstrations, schedule, shares_of
 from rarft.policy.job import load_job
 from rarft.policy.train import TrainConfig, train
+from rarft.policy.trl.monitor import Monitor
 from rarft.policy.trl.training import arguments
 from rarft.records.problems import Problem, Trace
 from rarft.records.rollouts import read_rollouts
@@ -153,6 +155,18 @@ def test_sft_takes_as_many_rows_as_their_tokens_allow(tmp_path: Path) -> None:
     assert max((a[name] - b[name]).abs().max() for name in a) < 1e-6
 
 
+def part(scratch: Path) -> None:
+    """What one process left becomes what two would have: a problem of each step, and some tokens, are another's."""
+    lines = (scratch / "rollouts-0.jsonl").read_bytes().splitlines(keepends=True)
+    for process in range(2):
+        of_process = [line for i, line in enumerate(lines) if i // 4 % 2 == process]
+        (scratch / f"rollouts-{process}.jsonl").write_bytes(b"".join(of_process))
+    for counted in scratch.glob("checkpoints/*/tokens-0.json"):
+        tokens_in, tokens_out = json.loads(counted.read_text())
+        counted.write_text(json.dumps([tokens_in - 7, tokens_out - 5]))
+        counted.with_name("tokens-1.json").write_text("[7, 5]")
+
+
 @pytest.mark.parametrize("algorithm", ["grpo", pytest.param("sft", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path) -> None:
     options = {"reward": "tests.policy.rewards:Capitals"} if algorithm == "grpo" else {}
@@ -167,6 +181,8 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
     process.wait()
     reached = len(log.read_text().splitlines())
     assert reached < 40
+    if algorithm == "grpo":  # and goes on in fewer processes
+        part(tmp_path / ".killed.partial" / "scratch")
     killed = train(job, tmp_path / "killed")
     a, b = rows(whole / "log.jsonl"), rows(killed / "log.jsonl")
     assert [row["step"] for row in b] == list(range(1, 41))
@@ -180,6 +196,74 @@ def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path
     assert ledgers[0]["tokens_in"] > 0
     if algorithm == "grpo":
         assert rows(whole / "samples.jsonl") == rows(killed / "samples.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "trl", "steps"),
+    [
+        (4, {}, 3),
+        (4, {"steps_per_generation": 1}, 3),
+        (4, {"num_iterations": 2}, 4),
+        (4, {"steps_per_generation": 4}, 4),
+        (8, {"steps_per_generation": 4}, 4),
+        (4, {"steps_per_generation": 5}, 5),
+        (8, {"steps_per_generation": 2, "num_iterations": 3}, 6),
+    ],
+)
+def test_checkpoints_lie_between_rollouts(micro_batch: int, trl: dict[str, int], steps: int, tmp_path: Path) -> None:
+    job = load_job(config(tmp_path, micro_batch=micro_batch, trl=trl, save_every=3))
+    assert arguments(job, tmp_path)["save_steps"] == steps
+
+
+@pytest.mark.parametrize("trl", [{"num_iterations": 2}, {"steps_per_generation": 4}])
+def test_a_run_whose_steps_share_rollouts_goes_on_in_phase(
+    trl: dict[str, int], tmp_path: Path, monkeypatch: Any
+) -> None:
+    saved, breaks = [], [5]
+
+    def on_save(self: Monitor, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        saved.append(state.global_step)
+        noted(self, args, state, *rest, **more)
+
+    def on_step_begin(self: Monitor, args: Any, state: Any, *rest: Any, **more: Any) -> None:
+        if state.global_step in breaks:
+            raise KeyboardInterrupt
+
+    def job(save_every: int) -> TrainConfig:
+        options = {"reward": "tests.policy.rewards:Capitals", "steps": 8, "trl": trl, "save_every": save_every}
+        return config(tmp_path, **options)
+
+    noted = Monitor.on_save
+    whole = train(job(3), tmp_path / "whole")
+    monkeypatch.setattr(Monitor, "on_save", on_save)
+    monkeypatch.setattr(Monitor, "on_step_begin", on_step_begin)
+    with pytest.raises(KeyboardInterrupt):
+        train(job(3), tmp_path / "broken")
+    breaks.clear()
+    broken = train(job(5), tmp_path / "broken")
+    assert read_rollouts(broken) == read_rollouts(whole)
+    assert all(torch.equal(weights(whole)[name], weights(broken)[name]) for name in weights(whole))
+    assert saved == [4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("torn", "step", "kept"),
+    [("", 2, 3), ("", 5, 4), ('{"step": 2, "comp', 2, 3), ('{"step": 3}', 3, 4), ("\0\0\n", 3, 4), ("", 0, 0)],
+)
+def test_a_log_is_cut_at_the_first_later_row_without_being_written_again(
+    torn: str, step: int, kept: int, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Line ends within a text are no ends of rows."""
+    rows = [{"step": n, "completion": "a\u2028b\x85c\x0cd"} for n in (1, 2, 2, 3)]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(lines) + torn, encoding="utf-8")
+    with monkeypatch.context() as patch:
+        for name in ("read_text", "read_bytes", "write_text", "write_bytes"):
+            patch.delattr(Path, name)
+        cut_log(log, step)
+        cut_log(tmp_path / "none.jsonl", step)
+    assert log.read_text(encoding="utf-8") == "".join(lines[:kept])
 
 
 TWO = "--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"

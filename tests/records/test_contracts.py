@@ -15,7 +15,7 @@ from rarft.core.errors import InputError
 from rarft.records.analogies import Analogy, read_analogies, read_ranked, write_analogies
 from rarft.records.labels import Label, LabelWriter, read_labels
 from rarft.records.problems import Trace
-from rarft.records.rollouts import Rollout, read_rollouts, write_rollouts
+from rarft.records.rollouts import Rewarded, Rollout, read_rewards, read_rollouts, write_rollouts
 
 LABELS = [
     Label("p", "t", True, 0.5, "judge", "same trick"),
@@ -71,6 +71,8 @@ def test_what_is_written_is_read_back_also_by_the_folder(tmp_path: Path) -> None
     assert list(read_labels(str(tmp_path))) == LABELS
     assert read_ranked(str(tmp_path)) == {"p": ["t", "u"], "q": ["u"]}
     assert read_rollouts(tmp_path) == read_rollouts(tmp_path / "rollouts.parquet") == ROLLOUTS
+    rewards = [Rewarded(r.benchmark, r.problem_id, r.trace_ids, r.reward, r.step) for r in ROLLOUTS]
+    assert list(read_rewards(tmp_path)) == rewards
     (tmp_path / "rollouts.parquet").unlink()
     (tmp_path / "rollouts.jsonl").write_text("".join(json.dumps(row.__dict__) + "\n" for row in ROLLOUTS))
     assert read_rollouts(tmp_path) == ROLLOUTS
@@ -113,6 +115,7 @@ def test_files_from_elsewhere_need_the_contract_alone(tmp_path: Path) -> None:
     row = {"problem_id": "p", "sample": 0, "trace_ids": ["t"], "completion": "x", "answer": None, "reward": 1}
     (found,) = read_rollouts(written(tmp_path, ".jsonl", [row]))
     assert found == Rollout("problems", "p", 0, 0, ["t"], "x", None, 1.0, "", 0, False)
+    assert list(read_rewards(tmp_path / "rows.jsonl")) == [Rewarded("problems", "p", ["t"], 1.0, None)]
 
 
 @pytest.mark.parametrize(
@@ -159,10 +162,13 @@ def test_a_bad_row_names_file_row_and_remedy(tmp_path: Path, read: Any, change: 
         (read_labels, ("problem_id", "trace_id", "relevant")),
         (read_ranked, ("problem_id", "rank", "trace_id")),
         (read_rollouts, ("problem_id", "sample", "trace_ids", "completion", "answer", "reward")),
+        (read_rewards, ("problem_id", "trace_ids", "reward")),
     ],
 )
 def test_a_missing_column_or_file_is_told(tmp_path: Path, read: Any, needed: tuple[str, ...]) -> None:
-    good = {read_labels: LABELS[0], read_ranked: ANALOGIES[0], read_rollouts: ROLLOUTS[0]}[read]
+    good = {read_labels: LABELS[0], read_ranked: ANALOGIES[0], read_rollouts: ROLLOUTS[0], read_rewards: ROLLOUTS[0]}[
+        read
+    ]
     row = good._asdict() if isinstance(good, tuple) else dict(good.__dict__)
     for suffix in (".jsonl", ".parquet"):
         for column in needed:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from scipy import stats
 
 from rarft.cli import main
 from rarft.records.rollouts import Rollout, write_rollouts
+from rarft.relevance.labelers.pass_rate import probability_better
 from rarft.relevance.labelers.rollouts import compare
 
 
@@ -59,13 +62,45 @@ def test_the_trace_that_was_followed_by_more_reward_is_relevant_though_the_polic
         assert row["labeler"] == "rollouts"
 
 
-def test_compare_is_the_test_of_two_means() -> None:
+def test_the_texts_of_the_rollouts_are_not_read(tmp_path: Path) -> None:
+    rows = [replace(rollout(0, i % 2, i, i % 2, 1), completion="x" * 2**20) for i in range(64)]
+    command = write(tmp_path, rows)
+    tracemalloc.start()
+    try:
+        assert main(command) == 0
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+    assert read(tmp_path)["p0", "t1"]["relevant"]
+
+
+def test_compare_is_the_test_of_two_means_with_two_rewards_more_on_either_side() -> None:
     rng = np.random.default_rng(1)
-    a, b = rng.normal(0.3, 1, 400), rng.normal(0, 1, 500)
-    score, probability = compare(a, b)
+    a, b = rng.normal(0.1, 1, 400), rng.normal(0, 1, 500)
+    score, probability = compare(a, b, 5)
     assert score == pytest.approx(a.mean() - b.mean())
-    assert probability == pytest.approx(1 - stats.ttest_ind(a, b, alternative="greater").pvalue, abs=1e-4)
-    assert compare(np.zeros(3), np.zeros(2)) == (0, 0.5) and compare(np.ones(3), np.zeros(2)) == (1, 1)
+    assert probability == pytest.approx(1 - stats.ttest_ind(a, b, alternative="greater").pvalue, abs=5e-3)
+    found = stats.ttest_ind([1, 1, 1, 0.1, 1.1], [0, 0, 0.1, 1.1]).statistic
+    assert compare(np.ones(3), np.zeros(2), 1) == (1, pytest.approx(stats.norm.cdf(found)))
+    assert compare(np.ones(3) / 10, np.zeros(2), 0.1) == pytest.approx((0.1, stats.norm.cdf(found)))
+    assert compare(np.zeros(3), np.zeros(2), 1) == compare(np.zeros(3), np.zeros(2), 0) == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "counts", [(1, 1, 0, 1), (1, 1, 0, 31), (2, 2, 0, 2), (3, 3, 0, 2), (6, 8, 3, 8), (5, 16, 9, 99)]
+)
+def test_right_and_wrong_are_compared_about_as_pass_rate_compares_them(counts: tuple[int, int, int, int]) -> None:
+    """Uniform priors of both accuracies are a right and a wrong sample more."""
+    right, n, others, n_others = counts
+    _, probability = compare(np.arange(n) < right, np.arange(n_others) < others, 1)
+    better = probability_better(right, n, others, n_others)
+    assert better - 0.08 < probability < better + 0.01
+
+
+def test_one_right_rollout_against_one_wrong_one_is_not_enough(tmp_path: Path) -> None:
+    assert main(write(tmp_path, [rollout(0, i, i, float(i), 1) for i in range(2)])) == 0
+    found = read(tmp_path)["p0", "t1"]
+    assert found["score"] == 1 and not found["relevant"] and "with probability 0.760" in found["rationale"]
 
 
 @pytest.mark.parametrize(

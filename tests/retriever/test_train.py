@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from rarft.core.artifacts import read_manifest
+from rarft.core.checkpoints import last_checkpoint
 from rarft.core.errors import InputError
 from rarft.records.problems import Problem, load_problems, load_traces
 from rarft.retriever import TrainRetrieverConfig, train_retriever
@@ -21,7 +22,7 @@ from rarft.retriever.encoder import fingerprint, load_encoder, read_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
 from rarft.retriever.maxsim import scores, top_traces
 from rarft.retriever.train import draw, split, unit_scores
-from rarft.retriever.trainer import HeldOutRecall, last_checkpoint
+from rarft.retriever.trainer import HeldOutRecall
 from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 
 
@@ -237,11 +238,12 @@ def test_goes_on_after_kill_9(toy: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint-5").mkdir()
-    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    assert last_checkpoint(tmp_path) is None
+    for step, state in ((5, '{"step": 5}'), (15, '{"step": 1'), (20, "")):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-10").mkdir()
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-5")
-    assert not (tmp_path / "checkpoint-10").exists()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
 
 
 @pytest.mark.parametrize(("third", "best"), [((0.5, 0.9), 2), ((0.6, 0.0), 2), ((0.6, 0.2), 3)])

@@ -136,7 +136,8 @@ class TrainConfig(RewardConfig):
     eval_limit: int = Field(256, ge=1)
     """Most held-out problems evaluated: the first ones."""
     save_every: Annotated[int, NotInResult] = Field(50, ge=1)
-    """Steps between checkpoints, from which a killed run goes on."""
+    """Steps between checkpoints, from which a killed run goes on; where steps share rollouts, the next multiple of
+    their number."""
     samples_per_step: int = Field(1, ge=0)
     """Rollouts written to samples.jsonl at each step, with demonstration and reward."""
     constant_reward_steps: Annotated[int, NotInResult] = Field(10, ge=1)

@@ -6,10 +6,10 @@ elsewhere needs the six. Those of training have `step` and `visit` too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rarft.records.rows import (
     TableWriter,
@@ -54,6 +54,16 @@ class Rollout:
     """Of training: the turn of its problem, from 0."""
 
 
+class Rewarded(NamedTuple):
+    """What a rollout says about its traces."""
+
+    benchmark: str
+    problem_id: str
+    trace_ids: list[str]
+    reward: float
+    step: int | None
+
+
 def write_rollouts(path: Path, rollouts: Iterable[Rollout], *, training: bool = False) -> int:
     """Write rollouts.parquet, the whole file or none of it, in the order given; return how many rows.
 
@@ -90,6 +100,27 @@ def read_rollouts(path: Path | str) -> list[Rollout]:
         InputError: names file, row, what is wrong and what to do.
     """
     return [rollout for _, rollout in parse_rows(local_table(str(path), ROLLOUTS), _parse)]
+
+
+def read_rewards(path: Path | str) -> Iterator[Rewarded]:
+    """`read_rollouts` without the texts, which may be more than memory holds.
+
+    Raises:
+        InputError: as `read_rollouts`.
+    """
+    without = ("completion", "answer", "reason")
+    for _, rewarded in parse_rows(local_table(str(path), ROLLOUTS), _parse_reward, without):
+        yield rewarded
+
+
+def _parse_reward(values: dict[str, Any]) -> Rewarded:
+    return Rewarded(
+        maybe_text(values, "benchmark") or "problems",
+        text_of(values, "problem_id"),
+        texts_of(values, "trace_ids"),
+        number_of(values, "reward"),
+        integer_of(values, "step", 0) if values.get("step") is not None else None,
+    )
 
 
 def _parse(values: dict[str, Any]) -> Rollout:

@@ -16,7 +16,7 @@ import math
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -51,25 +51,28 @@ class BadRow(NamedTuple):
 # Reading
 
 
-def read_rows(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_rows(path: str, without: Collection[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield `(row number from 1, values)` from a file or a hub dataset, streaming.
 
     Args:
         path: by its ending: .jsonl/.json (one object a line), .parquet, .csv; otherwise a hub id,
             `name[:config[:split]]`.
+        without: columns of a Parquet file that are left unread.
 
     Raises:
         InputError: a file that cannot be read, or a bad row.
     """
-    for row, values in scan_rows(path):
+    for row, values in scan_rows(path, without):
         if isinstance(values, BadRow):
             raise InputError(f"{path}, row {row}: {values.reason}")
         yield row, values
 
 
-def parse_rows(path: str, parse: Callable[[dict[str, Any]], T]) -> Iterator[tuple[int, T]]:
+def parse_rows(
+    path: str, parse: Callable[[dict[str, Any]], T], without: Collection[str] = ()
+) -> Iterator[tuple[int, T]]:
     """`read_rows`, each row made into what it means; a ValueError of `parse` is an InputError with file and row."""
-    for row, values in read_rows(path):
+    for row, values in read_rows(path, without):
         try:
             found = parse(values)
         except ValueError as error:
@@ -77,10 +80,10 @@ def parse_rows(path: str, parse: Callable[[dict[str, Any]], T]) -> Iterator[tupl
         yield row, found
 
 
-def scan_rows(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def scan_rows(path: str, without: Collection[str] = ()) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """`read_rows` with a BadRow in the place of a row that cannot be read."""
     try:
-        yield from _open(path)
+        yield from _open(path, without)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check path and permissions") from None
 
@@ -116,7 +119,7 @@ def local_table(path: str, name: str) -> str:
     return found
 
 
-def _open(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def _open(path: str, without: Collection[str]) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     """The reader for what `path` is. Raises OSError too."""
     suffix = Path(path).suffix.lower()
     try:
@@ -129,9 +132,11 @@ def _open(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
         raise InputError(f"{path}: a folder; name a file in it")
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: a pipe or device; write the rows to a file first, as they are read more than once")
-    readers = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".parquet": _read_parquet, ".csv": _read_csv}
+    if suffix == ".parquet":
+        return _read_parquet(path, without)
+    readers = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".csv": _read_csv}
     if suffix not in readers:
-        raise InputError(f"{path}: unknown kind of file; use {', '.join(readers)}")
+        raise InputError(f"{path}: unknown kind of file; use {', '.join(SUFFIXES)}")
     return readers[suffix](path)
 
 
@@ -257,7 +262,7 @@ def _read_csv(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
             yield row, BadRow(reason, ",".join(cells)[:1000]) if reason else dict(zip(head, cells, strict=True))
 
 
-def _read_parquet(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
+def _read_parquet(path: str, without: Collection[str]) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     import pyarrow
     import pyarrow.parquet as pq
 
@@ -266,7 +271,8 @@ def _read_parquet(path: str) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     try:
         table = pq.ParquetFile(path)
         names = table.schema_arrow.names
-        batches = table.iter_batches(batch_size=PARQUET_BATCH)
+        columns = [name for name in names if name not in without] if without else None
+        batches = table.iter_batches(batch_size=PARQUET_BATCH, columns=columns)
     except broken as error:
         raise InputError(f"{path}: not a Parquet file ({_first_line(error)}); write it again") from None
     if _twice(names) is not None:

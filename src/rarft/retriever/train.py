@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from rarft.core.artifacts import write_json
+from rarft.core.checkpoints import last_checkpoint
 from rarft.core.doors import check_installed
 from rarft.core.estimate import Estimate, Known, times
 from rarft.core.progress import log
@@ -198,7 +199,7 @@ def _fit(
     from datasets import Dataset
 
     from rarft.retriever.loss import AnalogyLoss
-    from rarft.retriever.trainer import HeldOutRecall, Monitor, last_checkpoint, make_arguments, make_trainer
+    from rarft.retriever.trainer import HeldOutRecall, Monitor, make_arguments, make_trainer
 
     if use_kl:
         labels = replace(labels, score=unit_scores(labels))
@@ -241,7 +242,8 @@ def _fit(
         collator=collator,
         monitor=Monitor(work.path / "log.jsonl", untuned, least_gain, config.patience),
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    checkpoint = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done, best = trainer.state.global_step, trainer.state.best_model_checkpoint
     results: dict[str, Any] = {"steps": done, "kept": "trained"}
     if evaluator is not None:

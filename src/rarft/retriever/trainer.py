@@ -6,7 +6,6 @@ Kept apart from `train.py` because it imports torch. Multi-vector and single-vec
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
+from rarft.core.checkpoints import cut_log
 from rarft.core.progress import Progress, log
 from rarft.models.number_types import fast_bfloat16
 from rarft.records.problems import Problem, Trace
@@ -115,10 +115,7 @@ class Monitor(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Forget what will be logged again; start the clock."""
-        if self.path.is_file():
-            rows = [json.loads(line) for line in self.path.read_text().splitlines() if line.endswith("}")]
-            kept = [row for row in rows if row["step"] <= state.global_step]
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        cut_log(self.path, state.global_step)
         if state.best_metric is None:
             state.best_metric = self.untuned
         self.progress = Progress("training", state.max_steps, state.global_step)
@@ -208,14 +205,3 @@ def make_trainer(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint; a half-written one (killed while saving) is deleted."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    while found:
-        newest = found.pop()
-        if (newest / "trainer_state.json").is_file():
-            return str(newest)
-        shutil.rmtree(newest)
-    return None

@@ -37,24 +37,14 @@ RENAMED = {
 KEPT = ("loss", "reward", "reward_std", "grad_norm", "learning_rate", "entropy", "kl", "mean_token_accuracy")
 
 
-def cut_log(path: Path, step: int) -> None:
-    """Cut a log back to the rows up to `step`, so that a resumed run does not write a step twice."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the line at which the run was killed
-            continue
-        if row["step"] <= step and step > 0:
-            kept.append(line)
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-
-
 def rollouts_file(scratch: Path, process: int) -> Path:
     """Where a process keeps its rollouts while it trains."""
     return scratch / f"rollouts-{process}.jsonl"
+
+
+def rollouts_files(scratch: Path) -> list[Path]:
+    """Those of all processes, also of an earlier, killed run that had more of them."""
+    return sorted(scratch.glob("rollouts-*.jsonl"), key=lambda path: int(path.stem.split("-")[1]))
 
 
 class Monitor(TrainerCallback):
@@ -68,7 +58,7 @@ class Monitor(TrainerCallback):
     def __init__(self, job: Job, folder: Path, scratch: Path) -> None:
         self.job, self.folder, self.scratch = job, folder, scratch
         self.tokens_in = self.tokens_out = 0
-        self.before = [0, 0]  # this process's tokens in and out up to the checkpoint it went on from
+        self.before = [0, 0]  # tokens in and out up to the checkpoint it went on from; the first process has them all
         self.constant = 0
         self.cut_solutions = 0
         self.started = time.monotonic()
@@ -150,12 +140,13 @@ class Monitor(TrainerCallback):
     # The trainer's calls
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # how often to save is not the checkpoint's to say
         if state.global_step == 0:
             self._evaluate(0)
-        counted = self._tokens_file(args, state)
-        if counted.is_file():
-            self.before = json.loads(counted.read_text(encoding="utf-8"))
         if self.writes:
+            counted = self._checkpoint(args, state).glob("tokens-*.json")
+            counts = [json.loads(path.read_text(encoding="utf-8")) for path in counted]
+            self.before = [sum(of_all) for of_all in zip([0, 0], *counts, strict=True)]
             self.progress = Progress("training", state.max_steps, state.global_step)
         self.started = time.monotonic()
 
@@ -178,14 +169,18 @@ class Monitor(TrainerCallback):
             self.progress.advance()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        write_json(self._tokens_file(args, state), self._tokens())
+        if self.writes or not self.job.targets:
+            process = self.trainer.accelerator.process_index
+            write_json(self._checkpoint(args, state) / f"tokens-{process}.json", self._tokens())
 
-    def _tokens_file(self, args: Any, state: Any) -> Path:
-        process = self.trainer.accelerator.process_index
-        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / f"tokens-{process}.json"
+    def _checkpoint(self, args: Any, state: Any) -> Path:
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}"
 
     def _tokens(self) -> list[int]:
-        """Tokens in and out of this process, those of an earlier, killed one included."""
+        """Tokens in and out of this process, in the first those of an earlier, killed run included.
+
+        TRL counts SFT's tokens of all processes in each.
+        """
         trained = self.trainer._total_train_tokens if self.job.targets else self.trainer.prompt_tokens
         return [self.before[0] + int(trained), self.before[1] + self.tokens_out]
 
@@ -196,7 +191,7 @@ class Monitor(TrainerCallback):
 
     def finish(self) -> None:
         """After the last step: add up what all processes computed."""
-        if self.job.targets:  # TRL counts those of all processes
+        if self.job.targets:
             self.tokens_in, self.tokens_out = self._tokens()
             return
         accelerator = self.trainer.accelerator
@@ -204,13 +199,12 @@ class Monitor(TrainerCallback):
         self.tokens_in, self.tokens_out = accelerator.reduce(counts).tolist()
         accelerator.wait_for_everyone()
         if self.writes:
-            self._gather_rollouts(accelerator.num_processes)
+            self._gather_rollouts()
 
-    def _gather_rollouts(self, processes: int) -> None:
+    def _gather_rollouts(self) -> None:
         """Write rollouts.parquet from what each process kept, step by step."""
         with ExitStack() as stack:
-            paths = [rollouts_file(self.scratch, process) for process in range(processes)]
-            files = [stack.enter_context(path.open(encoding="utf-8")) for path in paths]
+            files = [stack.enter_context(path.open(encoding="utf-8")) for path in rollouts_files(self.scratch)]
             rows = heapq.merge(*(map(json.loads, file) for file in files), key=lambda row: row["step"])
             made = (Rollout("problems", context=0, **row) for row in rows)
             write_rollouts(self.folder / ROLLOUTS, made, training=True)

@@ -5,7 +5,7 @@ Every process of a distributed run executes it; only the first writes.
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ import torch
 import transformers
 from accelerate.utils import is_peft_model
 
+from rarft.core.checkpoints import cut_log, last_checkpoint
 from rarft.core.errors import InputError
 from rarft.core.progress import log
 from rarft.core.stages import Work
 from rarft.policy.config import TrainConfig, mixed_precision, tokens_at_once
 from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
-from rarft.policy.trl.monitor import Monitor, cut_log, rollouts_file
+from rarft.policy.trl.monitor import Monitor, rollouts_files
 
 ROWS_UNCUT = 16
 """Sequences of a micro-batch that cannot be cut by its tokens, where nobody says how many."""
@@ -34,9 +35,8 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     checkpoint = last_checkpoint(work.scratch / "checkpoints")
     done = int(checkpoint.name.split("-")[1]) if checkpoint else 0
     if first_process():
-        for name in ("log.jsonl", "samples.jsonl"):
-            cut_log(work.path / name, done)
-    cut_log(rollouts_file(work.scratch, int(os.environ.get("RANK", "0"))), done)
+        for path in (work.path / "log.jsonl", work.path / "samples.jsonl", *rollouts_files(work.scratch)):
+            cut_log(path, done)
     if checkpoint and first_process():
         log(f"train: going on from step {done} of {job.steps}")
     make_trainer = sft.make_trainer if config.algorithm == "sft" else rl.make_trainer
@@ -68,11 +68,13 @@ def arguments(job: Job, checkpoints: Path) -> dict[str, Any]:
             f"prompts-per-step times num-generations is {rows}, not a multiple of the {world} processes; change one"
         )
     micro = fitting_batch(rows // world, rows_at_once(job, rows // world), config.num_generations)
+    accumulation = rows // world // micro
+    every = 1 if config.algorithm == "sft" else steps_between_rollouts(config, accumulation)
     values = {
         "output_dir": str(checkpoints),
         "max_steps": job.steps,
         "per_device_train_batch_size": micro,
-        "gradient_accumulation_steps": rows // world // micro,
+        "gradient_accumulation_steps": accumulation,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.schedule,
         "warmup_steps": config.warmup_steps,
@@ -84,7 +86,7 @@ def arguments(job: Job, checkpoints: Path) -> dict[str, Any]:
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
-        "save_steps": config.save_every,
+        "save_steps": math.ceil(config.save_every / every) * every,
         "save_total_limit": 2,
         "report_to": [] if config.report_to == "none" else [config.report_to],
         "disable_tqdm": True,
@@ -113,6 +115,15 @@ def rl_options(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
+def steps_between_rollouts(config: TrainConfig, accumulation: int) -> int:
+    """Optimiser steps from one sampling at a step's beginning to the next.
+
+    In between the trainer takes its micro-batches from rollouts that no checkpoint holds.
+    """
+    uses = config.trl.get("num_iterations", 1) * (config.trl.get("steps_per_generation") or accumulation)
+    return math.lcm(accumulation, uses) // accumulation
+
+
 def rows_at_once(job: Job, rows: int) -> int:
     """Most sequences of a micro-batch: `micro_batch`; without it RL takes all and cuts them by their tokens.
 
@@ -137,19 +148,7 @@ def fitting_batch(rows: int, most: int, group: int) -> int:
     return max([n for n in divisors if n % group == 0] or divisors)
 
 
-# Checkpoints and the result
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint. The trainer's state is written last, so one without it was cut off."""
-    whole = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue
-        whole.append((int(path.name.split("-")[1]), path))
-    return max(whole)[1] if whole else None
+# The result
 
 
 def save(trainer: Any, tokenizer: Any, folder: Path) -> None:

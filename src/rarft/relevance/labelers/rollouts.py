@@ -5,9 +5,9 @@
 Training has sampled and verified thousands of completions, each with traces in its prompt. The policy changes on the
 way, so a reward counts by how far it is above the mean of its step. Score = that mean for the rollouts with the trace -
 that for the problem's rollouts without it. A pair is relevant when the difference is above 0 with probability
-`confidence` (normal approximation, one variance for both). A problem that always had the same trace says nothing: train
-with `--draw-top` or `--contexts-per-group`. Rollouts of `rarft evaluate` serve as well. Left out: who of several traces
-in one prompt deserves the reward; each gets it.
+`confidence` (normal approximation, one variance for both, two rollouts more on either side that say nothing). A problem
+that always had the same trace says nothing: train with `--draw-top` or `--contexts-per-group`. Rollouts of `rarft
+evaluate` serve as well. Left out: who of several traces in one prompt deserves the reward; each gets it.
 """
 
 import math
@@ -25,7 +25,7 @@ from rarft.core.progress import log
 from rarft.core.stages import Work
 from rarft.records.labels import Label
 from rarft.records.problems import Problem, Trace
-from rarft.records.rollouts import Rollout, read_rollouts
+from rarft.records.rollouts import Rewarded, read_rewards
 from rarft.relevance.candidates import Pair
 from rarft.relevance.labelers.base import Labeler, Write
 
@@ -77,7 +77,7 @@ class Rollouts(Labeler):
             own = self._by_problem[problem.id]
             with_it = np.array([gain for ids, gain in own if trace.id in ids])
             without = np.array([gain for ids, gain in own if trace.id not in ids])
-            score, probability = compare(with_it, without)
+            score, probability = compare(with_it, without, self._spread)
             told = (
                 f"{len(with_it)} rollouts {with_it.mean():+.3f} above their step, {len(without)} others "
                 f"{without.mean():+.3f}; helps with probability {probability:.3f}"
@@ -90,13 +90,15 @@ class Rollouts(Labeler):
     ) -> dict[str, list[tuple[list[str], float]]]:
         """For each problem the traces of its rollouts and their reward above the mean of the step."""
         path = str(self.setting.rollouts)
-        steps: dict[tuple[str, int | None], list[Rollout]] = defaultdict(list)
-        for rollout in read_rollouts(path):
+        steps: dict[tuple[str, int | None], list[Rewarded]] = defaultdict(list)
+        for rollout in read_rewards(path):
             if rollout.problem_id in problems:
                 unknown = next((name for name in rollout.trace_ids if name not in traces), None)
                 if unknown is not None:
                     raise InputError(f"{path}: trace {unknown} is not among the given traces")
                 steps[rollout.benchmark, rollout.step].append(rollout)
+        rewards = [rollout.reward for rollouts in steps.values() for rollout in rollouts]
+        self._spread = max(rewards, default=0.0) - min(rewards, default=0.0)
         found: dict[str, list[tuple[list[str], float]]] = defaultdict(list)
         for rollouts in steps.values():
             mean = sum(rollout.reward for rollout in rollouts) / len(rollouts)
@@ -105,18 +107,21 @@ class Rollouts(Labeler):
         return found
 
 
-def compare(with_it: np.ndarray, without: np.ndarray) -> tuple[float, float]:
+def compare(with_it: np.ndarray, without: np.ndarray, spread: float) -> tuple[float, float]:
     """Difference of two means, and the probability that it is above 0.
 
-    Normal approximation with the pooled variance of both samples; 0.5 where neither varies and they agree.
+    Normal approximation with the pooled variance of both samples. Each has two rewards more, `spread` apart around the
+    mean of all: samples that don't vary are not certain to differ.
 
     Args:
         with_it, without: rewards, one or more of each.
+        spread: the highest reward of the run less the lowest; where it is 0, the probability is 0.5.
     """
     score = float(with_it.mean() - without.mean())
-    freedom = max(1, len(with_it) + len(without) - 2)
-    pooled = (with_it.var() * len(with_it) + without.var() * len(without)) / freedom
-    error = math.sqrt(pooled * (1 / len(with_it) + 1 / len(without)))
-    if error == 0:
-        return score, 0.5 if score == 0 else float(score > 0)
-    return score, NormalDist().cdf(score / error)
+    if spread == 0:
+        return score, 0.5
+    more = np.concatenate([with_it, without]).mean() + np.array([-spread, spread]) / 2
+    a, b = np.concatenate([with_it, more]), np.concatenate([without, more])
+    pooled = (a.var() * len(a) + b.var() * len(b)) / (len(a) + len(b) - 2)
+    error = math.sqrt(pooled * (1 / len(a) + 1 / len(b)))
+    return score, NormalDist().cdf(float(a.mean() - b.mean()) / error)
