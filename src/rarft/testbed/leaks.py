@@ -49,7 +49,6 @@ def lexical_recall(made: Mapping[str, Sequence[Item]], elsewhere: bool = False) 
     Args:
         elsewhere: of those at other places, for who knows that none at the same place helps.
     """
-    import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(sublinear_tf=True)
@@ -57,7 +56,7 @@ def lexical_recall(made: Mapping[str, Sequence[Item]], elsewhere: bool = False) 
     asked = vectorizer.transform([item.question for item in made["eval"]])
     alike = (asked @ corpus.T).toarray()
     if elsewhere:
-        alike -= 2 * np.equal.outer([item.place for item in made["eval"]], [item.place for item in made["corpus"]])
+        alike -= [[2 * (told.place == item.place) for told in made["corpus"]] for item in made["eval"]]
     best = alike.argmax(axis=1)
     hits = [made["corpus"][b].structure == item.structure for b, item in zip(best, made["eval"], strict=True)]
     return sum(hits) / len(hits)
