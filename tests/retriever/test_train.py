@@ -15,8 +15,9 @@ import torch
 
 from rarft.core.artifacts import read_manifest
 from rarft.core.errors import InputError
-from rarft.records.problems import Problem, load_problems, load_traces
-from rarft.retriever import TrainRetrieverConfig, train_retriever
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_duplicate_groups
+from rarft.retriever import TrainRetrieverConfig, train_retriever, trainer
 from rarft.retriever.encoder import fingerprint, load_encoder, read_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
 from rarft.retriever.maxsim import scores, top_traces
@@ -161,6 +162,44 @@ def test_a_problems_own_trace_is_neither_ranked_nor_pushed_away(toy: dict[str, s
     assert with_own[0] <= without[0]
     same_problem = Relations(labels, problems, found).look_up(torch.arange(5), torch.arange(36, 41))[-1]
     assert (same_problem == torch.eye(5, dtype=torch.bool)).all()
+
+
+@pytest.mark.parametrize("kind", ["multi-vector", "single-vector"])
+def test_held_out_recall_holds_few_traces_at_a_time(
+    kind: str, toy: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And measures what it would with all of them: labelled or not, and some that are blocked."""
+    problems = load_problems(toy["problems"])[:30]
+    traces = load_traces(toy["traces"])
+    traces += [Trace(f"own-{p.id}", p.question, "take abtwo") for p in problems]
+    of, among = np.divmod(np.arange(30 * 36), 36)
+    of, among = np.append(of, 1), np.append(among, 37)  # also a problem's own trace, which may not be ranked
+    relevant = np.append((of + among)[:-1] % 6 == 0, True)
+    labels = Labels(of, among, relevant, relevant.astype(float), False)
+    encoder, at_once = load_encoder(toy["model"], type=kind), []
+    encode = encoder.encode_traces
+
+    def one_by_one(chunk: list[Trace]) -> list[np.ndarray]:
+        at_once.append(len(chunk))
+        return [encode([trace])[0] for trace in chunk]  # padded to no other
+
+    monkeypatch.setattr(encoder, "encode_traces", one_by_one)
+    evaluator = HeldOutRecall(encoder, problems, traces, labels, 60, 0)
+    whole = evaluator.measure()
+    monkeypatch.setattr(trainer, "CHUNK", 7)
+    assert evaluator.measure() == pytest.approx(whole, abs=1e-3)
+    assert at_once == [60, *[7] * 8, 4]
+
+    pool, questions = evaluator.traces, [problem.question for problem in problems]
+    groups = np.array(near_duplicate_groups([*questions, *(trace.problem for trace in pool)]))
+    blocked = groups[:30, None] == groups[30:]
+    good = {(i, traces[j].id) for i, j in zip(of[relevant].tolist(), among[relevant].tolist(), strict=True)}
+    judged = np.array([[(i, trace.id) in good for trace in pool] for i in range(30)])
+    assert (blocked & judged).any() and (blocked & ~judged).any()
+    found = scores(encoder.encode_problems(questions), one_by_one(pool))
+    best = np.where(judged & ~blocked, found, -1).max(axis=1)
+    other = np.where(judged | blocked, -1, found).max(axis=1)
+    assert whole == pytest.approx((np.mean(best > other), np.mean(best - other)), abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["multi-vector", "single-vector"])
