@@ -59,7 +59,7 @@ class EvaluateRetrieverConfig(Config):
     """Seed of the random ranking and of the bootstrap."""
 
 
-@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45)
+@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45, version=2)
 def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
     """Measure R@1, R@5, R@10, MRR and nDCG@10 with 95 % intervals.
 
