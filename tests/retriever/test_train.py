@@ -21,7 +21,7 @@ from rarft.retriever import TrainRetrieverConfig, train_retriever, trainer
 from rarft.retriever.encoder import fingerprint, load_encoder, read_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
 from rarft.retriever.maxsim import scores, top_traces
-from rarft.retriever.train import draw, split, unit_scores
+from rarft.retriever.train import Collator, draw, split, unit_scores
 from rarft.retriever.trainer import HeldOutRecall, last_checkpoint
 from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 
@@ -126,6 +126,35 @@ def test_early_stopping_counts_on_after_an_interruption(
     results = read_manifest(train_retriever(config(toy, patience=2), tmp_path / "out"))["results"]
     per_epoch = -(-results["n_train_problems"] // 16)
     assert (results["best_step"], results["steps"], results["held_out_r@1"]) == (per_epoch, 3 * per_epoch, 0.6)
+
+
+@pytest.mark.parametrize("first", [0.6, 0.3])
+def test_a_run_that_had_stopped_early_trains_no_further(
+    first: float, toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its last checkpoint. With the second value the untuned encoder is kept."""
+
+    def measured(*values: float) -> None:
+        left = iter(values)
+        monkeypatch.setattr(HeldOutRecall, "measure", lambda self: (next(left), 0.0))
+
+    def killed(*args: object) -> int:
+        raise KeyboardInterrupt
+
+    measured(0.5, first, 0.4, 0.4, 0.9, 0.9)
+    whole = train_retriever(config(toy, patience=2), tmp_path / "whole")
+    count = Collator.count_tokens
+    monkeypatch.setattr(Collator, "count_tokens", killed)
+    measured(0.5, first, 0.4, 0.4)
+    with pytest.raises(KeyboardInterrupt):
+        train_retriever(config(toy, patience=2), tmp_path / "broken")
+    monkeypatch.setattr(Collator, "count_tokens", count)
+    measured(0.9, 0.9)
+    folder = train_retriever(config(toy, patience=2), tmp_path / "broken")
+    assert files(folder) == files(whole)
+    a, b = read_manifest(folder), read_manifest(whole)
+    assert a["results"] == b["results"] and a["ledger"]["tokens_in"] == b["ledger"]["tokens_in"]
+    assert b["results"]["steps"] == {0.6: 3, 0.3: 2}[first] * -(-b["results"]["n_train_problems"] // 16)
 
 
 @pytest.mark.parametrize("dim", [0, 16])

@@ -21,7 +21,7 @@ from sentence_transformers import (
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
 
 from rarft.core.progress import Progress, log
 from rarft.models.number_types import fast_bfloat16
@@ -135,13 +135,22 @@ class Monitor(TrainerCallback):
             out.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop early. Counted from the log, which a resumed run has: the library's own callback forgets its count."""
+        """Stop early."""
+        if self.exhausted(state):
+            control.should_training_stop = True
+
+    def exhausted(self, state: Any) -> bool:
+        """Whether patience has run out. Counted from the log, which a resumed run has, as the library does not."""
         best, since = self.untuned, 0
         for value in (row["eval_rank"] for row in state.log_history if "eval_rank" in row):
             since = 0 if best is None or value - best > self.least_gain else since + 1
             best = value if best is None else max(best, value)
-        if self.patience and since >= self.patience:
-            control.should_training_stop = True
+        return 0 < self.patience <= since
+
+    def last_step(self, checkpoint: str) -> int | None:
+        """The step of a checkpoint at which patience ran out; None where training goes on from it."""
+        state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
+        return state.global_step if self.exhausted(state) else None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One more."""
