@@ -24,7 +24,7 @@ from rarft.retriever import (
     retrieve,
     trace_index,
 )
-from rarft.retriever.ann import Lists, centroid_sets, cluster
+from rarft.retriever.ann import CODES, Lists, centroid_sets, cluster
 from rarft.retriever.encoder import Encoder, load_encoder
 from rarft.retriever.maxsim import scores
 
@@ -178,6 +178,53 @@ def test_goes_on_after_an_interruption(toy: dict[str, str], tmp_path: Path, monk
     folder = index(config, tmp_path / "index")
     assert sorted(seen) == sorted(["go on", *(f"t{i}" for i in range(36))])  # each encoded once
     assert read_manifest(folder)["results"]["n_traces"] == 36
+
+
+def listed(found: TraceIndex) -> list[str]:
+    return sorted(found.database.open_table(CODES).to_arrow()["id"].to_pylist())
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_trace_whose_writing_was_cut_off_is_found(
+    broken: int, toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its two writes, the row and the lists of the vector index, the first or the second is cut off."""
+    from lancedb.table import LanceTable
+
+    config = IndexConfig(traces=toy["traces"], retriever=toy["model"], exact_below=1)
+    old = index(config, tmp_path / "old")
+    question = questions_of(toy)[0]
+    more = tmp_path / "traces.jsonl"
+    row = json.dumps({"id": "new", "problem": question, "solution": "take abtwo"})
+    more.write_text(Path(toy["traces"]).read_text() + row + "\n")
+    update = config.model_copy(update={"traces": str(more), "update": str(old)})
+    add, writes = LanceTable.add, []
+
+    def breaks(self: LanceTable, *args: object, **rest: object) -> object:
+        writes.append(1)
+        if len(writes) == broken:
+            raise KeyboardInterrupt
+        return add(self, *args, **rest)
+
+    monkeypatch.setattr(LanceTable, "add", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        index(update, tmp_path / "new")
+    found = TraceIndex(index(update, tmp_path / "new"))
+    assert found.search_type == "ann" and len(found) == 37
+    assert found.search([question], 1)[0][0].trace_id == "new"
+    assert listed(found) == sorted(["new", *(f"t{i}" for i in range(36))])
+
+
+def test_an_update_mends_what_a_kill_left_of_the_lists(toy: dict[str, str], tmp_path: Path) -> None:
+    config = IndexConfig(traces=toy["traces"], retriever=toy["model"], exact_below=1)
+    old = index(config, tmp_path / "old")
+    codes = TraceIndex(old).database.open_table(CODES)
+    codes.delete("id = 't3'")
+    codes.add([{"id": "gone", "centroids": [0]}])
+    folder = index(config.model_copy(update={"update": str(old)}), tmp_path / "new")
+    results = read_manifest(folder)["results"]
+    assert (results["n_traces"], results["added"], results["removed"]) == (36, 1, 0)
+    assert listed(TraceIndex(folder)) == sorted(f"t{i}" for i in range(36))
 
 
 def test_equal_content_has_one_digest_however_it_was_written(

@@ -8,6 +8,7 @@ import torch
 
 from rarft.records.problems import Problem, Trace
 from rarft.retriever import loss as losses
+from rarft.retriever import maxsim
 from rarft.retriever.labels import Labels, Relations
 from rarft.retriever.maxsim import Packed, top_traces, top_vectors
 from rarft.retriever.maxsim import scores as exact_scores
@@ -174,3 +175,18 @@ def test_one_vector_per_text_ranks_as_many_do() -> None:
         found = top_vectors(np.concatenate(queries), Packed.of(traces), k)
         assert [places for places, _ in found] == best.tolist()
         assert [scores for _, scores in found] == value.tolist()
+
+
+def test_one_vector_per_text_is_scored_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the CPU has bfloat16 products, in which these two would tie."""
+    monkeypatch.setattr(maxsim, "fast_bfloat16", lambda device: True)
+    query = np.array([[1, 0]], dtype=np.float32)
+    traces = [np.array([[cosine, (1 - cosine**2) ** 0.5]], dtype=np.float32) for cosine in (0.8399, 0.8412)]
+    assert exact_scores([query], traces)[0] == pytest.approx([0.8399, 0.8412], abs=1e-6)
+    best, value = top_traces([query], [traces], 2)
+    assert best.tolist() == [[1, 0]] and value[0] == pytest.approx([0.8412, 0.8399], abs=1e-6)
+    assert top_vectors(query, Packed.of(traces), 2) == [(best[0].tolist(), value[0].tolist())]
+    mixed = [np.concatenate(traces), traces[0]]  # of two vectors and of one
+    wanted = np.array([[(a @ b.T).max(1).mean() for b in mixed] for a in [query, *mixed]])
+    assert exact_scores([query], mixed) == pytest.approx(wanted[:1], abs=0.01)
+    assert exact_scores(mixed, [traces[0]]) == pytest.approx(wanted[1:, 1:], abs=0.01)

@@ -16,12 +16,13 @@ import torch
 from rarft.core.artifacts import read_manifest
 from rarft.core.checkpoints import last_checkpoint
 from rarft.core.errors import InputError
-from rarft.records.problems import Problem, load_problems, load_traces
-from rarft.retriever import TrainRetrieverConfig, train_retriever
+from rarft.records.problems import Problem, Trace, load_problems, load_traces
+from rarft.records.same_problem import near_duplicate_groups
+from rarft.retriever import TrainRetrieverConfig, train_retriever, trainer
 from rarft.retriever.encoder import fingerprint, load_encoder, read_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
 from rarft.retriever.maxsim import scores, top_traces
-from rarft.retriever.train import draw, split, unit_scores
+from rarft.retriever.train import Collator, draw, split, unit_scores
 from rarft.retriever.trainer import HeldOutRecall
 from tests.retriever.conftest import PROBLEM_WORDS, STRUCTURES, SURFACES, TRACE_WORDS
 
@@ -128,6 +129,35 @@ def test_early_stopping_counts_on_after_an_interruption(
     assert (results["best_step"], results["steps"], results["held_out_r@1"]) == (per_epoch, 3 * per_epoch, 0.6)
 
 
+@pytest.mark.parametrize("first", [0.6, 0.3])
+def test_a_run_that_had_stopped_early_trains_no_further(
+    first: float, toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its last checkpoint. With the second value the untuned encoder is kept."""
+
+    def measured(*values: float) -> None:
+        left = iter(values)
+        monkeypatch.setattr(HeldOutRecall, "measure", lambda self: (next(left), 0.0))
+
+    def killed(*args: object) -> int:
+        raise KeyboardInterrupt
+
+    measured(0.5, first, 0.4, 0.4, 0.9, 0.9)
+    whole = train_retriever(config(toy, patience=2), tmp_path / "whole")
+    count = Collator.count_tokens
+    monkeypatch.setattr(Collator, "count_tokens", killed)
+    measured(0.5, first, 0.4, 0.4)
+    with pytest.raises(KeyboardInterrupt):
+        train_retriever(config(toy, patience=2), tmp_path / "broken")
+    monkeypatch.setattr(Collator, "count_tokens", count)
+    measured(0.9, 0.9)
+    folder = train_retriever(config(toy, patience=2), tmp_path / "broken")
+    assert files(folder) == files(whole)
+    a, b = read_manifest(folder), read_manifest(whole)
+    assert a["results"] == b["results"] and a["ledger"]["tokens_in"] == b["ledger"]["tokens_in"]
+    assert b["results"]["steps"] == {0.6: 3, 0.3: 2}[first] * -(-b["results"]["n_train_problems"] // 16)
+
+
 @pytest.mark.parametrize("dim", [0, 16])
 def test_the_untuned_encoder_is_kept_where_nothing_beats_it(
     dim: int, toy: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -162,6 +192,44 @@ def test_a_problems_own_trace_is_neither_ranked_nor_pushed_away(toy: dict[str, s
     assert with_own[0] <= without[0]
     same_problem = Relations(labels, problems, found).look_up(torch.arange(5), torch.arange(36, 41))[-1]
     assert (same_problem == torch.eye(5, dtype=torch.bool)).all()
+
+
+@pytest.mark.parametrize("kind", ["multi-vector", "single-vector"])
+def test_held_out_recall_holds_few_traces_at_a_time(
+    kind: str, toy: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And measures what it would with all of them: labelled or not, and some that are blocked."""
+    problems = load_problems(toy["problems"])[:30]
+    traces = load_traces(toy["traces"])
+    traces += [Trace(f"own-{p.id}", p.question, "take abtwo") for p in problems]
+    of, among = np.divmod(np.arange(30 * 36), 36)
+    of, among = np.append(of, 1), np.append(among, 37)  # also a problem's own trace, which may not be ranked
+    relevant = np.append((of + among)[:-1] % 6 == 0, True)
+    labels = Labels(of, among, relevant, relevant.astype(float), False)
+    encoder, at_once = load_encoder(toy["model"], type=kind), []
+    encode = encoder.encode_traces
+
+    def one_by_one(chunk: list[Trace]) -> list[np.ndarray]:
+        at_once.append(len(chunk))
+        return [encode([trace])[0] for trace in chunk]  # padded to no other
+
+    monkeypatch.setattr(encoder, "encode_traces", one_by_one)
+    evaluator = HeldOutRecall(encoder, problems, traces, labels, 60, 0)
+    whole = evaluator.measure()
+    monkeypatch.setattr(trainer, "CHUNK", 7)
+    assert evaluator.measure() == pytest.approx(whole, abs=1e-3)
+    assert at_once == [60, *[7] * 8, 4]
+
+    pool, questions = evaluator.traces, [problem.question for problem in problems]
+    groups = np.array(near_duplicate_groups([*questions, *(trace.problem for trace in pool)]))
+    blocked = groups[:30, None] == groups[30:]
+    good = {(i, traces[j].id) for i, j in zip(of[relevant].tolist(), among[relevant].tolist(), strict=True)}
+    judged = np.array([[(i, trace.id) in good for trace in pool] for i in range(30)])
+    assert (blocked & judged).any() and (blocked & ~judged).any()
+    found = scores(encoder.encode_problems(questions), one_by_one(pool))
+    best = np.where(judged & ~blocked, found, -1).max(axis=1)
+    other = np.where(judged | blocked, -1, found).max(axis=1)
+    assert whole == pytest.approx((np.mean(best > other), np.mean(best - other)), abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["multi-vector", "single-vector"])

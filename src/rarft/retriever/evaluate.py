@@ -65,7 +65,7 @@ def estimate(config: EvaluateRetrieverConfig, known: Known) -> Estimate:
     return Estimate({"queries": known.problems(config.problems), "traces": known.traces(config.traces)})
 
 
-@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45, estimate=estimate)
+@stage("evaluate-retriever", "R@k, MRR and nDCG on held-out labels", place=45, estimate=estimate, version=2)
 def evaluate_retriever(config: EvaluateRetrieverConfig, work: Work) -> None:
     """Measure R@1, R@5, R@10, MRR and nDCG@10 with 95 % intervals.
 

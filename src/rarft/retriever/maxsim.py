@@ -16,7 +16,11 @@ class Packed:
     """Texts' vectors end to end, ready to be multiplied."""
 
     vectors: Any
-    """`(all vectors, dim)` tensor, bfloat16 where the CPU multiplies it natively, else float32."""
+    """`(all vectors, dim)` tensor: float32; of several vectors a text bfloat16 where the CPU multiplies it natively.
+
+    A product in bfloat16 is rounded to 1/256. A mean over a text's vectors bears that; a score that is one product
+    would tie with its neighbours.
+    """
     starts: np.ndarray
     """`(texts,)` where each text begins."""
     lengths: np.ndarray
@@ -30,7 +34,8 @@ class Packed:
         lengths = np.array([len(text) for text in texts])
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         flat = torch.from_numpy(np.concatenate(list(texts)))
-        return cls(flat.to(torch.bfloat16 if fast_bfloat16("cpu") else torch.float32), starts, lengths)
+        fast = len(flat) > len(lengths) and fast_bfloat16("cpu")
+        return cls(flat.to(torch.bfloat16 if fast else torch.float32), starts, lengths)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -62,7 +67,7 @@ def scores(
         end = min(len(queries), max(end - 1, at + 1))
         first = queries.starts[at]
         block = queries.vectors[first : queries.starts[end - 1] + queries.lengths[end - 1]]
-        pairs = (block @ traces.vectors.T).float().numpy()  # (query vectors, trace vectors)
+        pairs = (block.to(traces.vectors.dtype) @ traces.vectors.T).float().numpy()  # (query vectors, trace vectors)
         best = np.maximum.reduceat(pairs, traces.starts, axis=1)
         sums = np.add.reduceat(best, queries.starts[at:end] - first, axis=0)
         out[at:end] = sums / queries.lengths[at:end, None]
@@ -100,7 +105,7 @@ def top_vectors(queries: np.ndarray, traces: Packed, k: int) -> list[tuple[list[
     """
     import torch
 
-    table = (torch.from_numpy(queries).to(traces.vectors.dtype) @ traces.vectors.T).float()
+    table = torch.from_numpy(queries).to(traces.vectors.dtype) @ traces.vectors.T
     found = []
     for row, least in zip(table, table.topk(min(k, len(traces))).values[:, -1], strict=True):
         places = (row >= least).nonzero().flatten()  # with all that are as good as the last one

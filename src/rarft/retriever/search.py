@@ -75,7 +75,7 @@ def estimate(config: RetrieveConfig, known: Known) -> Estimate:
     return Estimate({"queries": None if None in counts else sum(count or 0 for count in counts)})
 
 
-@stage("retrieve", "the top-k traces for each problem", place=60, estimate=estimate)
+@stage("retrieve", "the top-k traces for each problem", place=60, estimate=estimate, version=2)
 def retrieve(config: RetrieveConfig, work: Work) -> None:
     """Retrieve analogies for all problems.
 

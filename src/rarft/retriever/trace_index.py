@@ -196,23 +196,38 @@ class TraceIndex:
             return (self.folder / ann.CENTROIDS).is_file()
         return any("vector" in found.columns for found in self.table.list_indices())
 
+    @property
+    def _has_lists(self) -> bool:
+        return self.info.type == "multi-vector" and self._vector_index()
+
+    def _listed(self) -> set[str]:
+        """Ids in the lists of the vector index, where it has lists."""
+        if not self._has_lists:
+            return set()
+        with self._undamaged():
+            codes = self.database.open_table(ann.CODES).search().select(["id"]).limit(None).to_arrow()
+        return set(codes["id"].to_pylist())
+
     def sync(self, traces: Iterable[Trace], encode: EncodeChunks | None = None) -> tuple[int, int]:
         """Make the table hold exactly `traces`: encode the new and changed, remove the rest; return both counts.
+
+        A trace that is not in the lists of the vector index counts as new.
 
         Args:
             encode: as of `add`.
         """
-        there = self._digests()
+        there, listed = self._digests(), self._listed()
+        found = there.keys() & listed if self._has_lists else there.keys()
         wanted: set[str] = set()
 
         def missing() -> Iterator[Trace]:
             for trace in traces:
                 wanted.add(trace.id)
-                if there.get(trace.id) != _digest(trace, self.info.part):
+                if trace.id not in found or there[trace.id] != _digest(trace, self.info.part):
                     yield trace
 
         added = self.add(missing(), encode)
-        removed = self.remove(set(there) - wanted)
+        removed = self.remove((there.keys() | listed) - wanted)
         return added, removed
 
     def add(self, traces: Iterable[Trace], encode: EncodeChunks | None = None) -> int:
@@ -222,16 +237,16 @@ class TraceIndex:
             encode: encodes the chunks, several at a time; by default this index's encoder does, one by one.
         """
         stored, stream = 0, iter(traces)
-        there = set(self._digests())
+        there = self._digests().keys() | self._listed()
         chunks = iter(lambda: list(islice(stream, CHUNK)), [])
         for chunk, vectors in track((encode or self._encode)(chunks), f"indexing traces ({CHUNK} a step)"):
             table = self._rows(chunk, vectors)
             old = [trace.id for trace in chunk if trace.id in there]
             if old:
                 self.remove(old)
-            self.table.add(table)
-            if self.info.type == "multi-vector" and self._vector_index():
+            if self._has_lists:  # before the rows: a row that a kill left without them would pass for done
                 self._add_codes([trace.id for trace in chunk], _to_numpy(table["vector"], self.info.dim))
+            self.table.add(table)
             stored += len(chunk)
         self._packed = self._lists = self._bm25 = None
         return stored
@@ -242,7 +257,7 @@ class TraceIndex:
         for at in range(0, len(found), 1000):
             quoted = ", ".join(_quote(i) for i in found[at : at + 1000])
             self.table.delete(f"id IN ({quoted})")
-            if self.info.type == "multi-vector" and self._vector_index():
+            if self._has_lists:
                 self.database.open_table(ann.CODES).delete(f"id IN ({quoted})")
         self._packed = self._lists = self._bm25 = None
         return before - len(self)

@@ -233,6 +233,10 @@ def _fit(
     collator = Collator(encoder, problems, traces)
     encoder.model.model_card_data.widget = [{}]  # none are looked for where some are; no card is written
     folder = (work.scratch / "checkpoints").resolve()
+    monitor = Monitor(work.path / "log.jsonl", untuned, least_gain, config.patience)
+    checkpoint = last_checkpoint(folder)
+    if checkpoint and (ended := monitor.last_step(checkpoint)):  # nothing is left to train
+        steps, rows = ended, rows[: ended * config.batch_size]
     trainer = make_trainer(
         encoder,
         make_arguments(config, folder, steps, every, encoder, evaluated=evaluator is not None),
@@ -240,9 +244,8 @@ def _fit(
         loss=loss,
         evaluator=evaluator,
         collator=collator,
-        monitor=Monitor(work.path / "log.jsonl", untuned, least_gain, config.patience),
+        monitor=monitor,
     )
-    checkpoint = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done, best = trainer.state.global_step, trainer.state.best_model_checkpoint
     results: dict[str, Any] = {"steps": done, "kept": "trained"}

@@ -20,7 +20,7 @@ from sentence_transformers import (
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerState
 
 from rarft.core.checkpoints import cut_log
 from rarft.core.progress import Progress, log
@@ -32,9 +32,12 @@ from rarft.retriever.encoder import Encoder
 from rarft.retriever.labels import Labels
 from rarft.retriever.maxsim import Packed, scores
 
+CHUNK = 1024
+"""Traces whose vectors held-out R@1 holds at a time."""
+
 
 class HeldOutRecall(BaseEvaluator):
-    """Share of held-out problems whose first-ranked trace is relevant, over a bounded part of the corpus.
+    """Share of held-out problems whose first-ranked trace is relevant, over a part of the corpus, in bounded memory.
 
     Traces of near-identical problems are left out, as the answer-leak guard does. With few held-out problems R@1 is the
     same for many checkpoints; among those the one with the larger margin is best.
@@ -59,20 +62,23 @@ class HeldOutRecall(BaseEvaluator):
         self.questions = [problems[i].question for i in ids]
         self.traces = [traces[i] for i in pool]
         groups = np.array(near_duplicate_groups([*self.questions, *(trace.problem for trace in self.traces)]))
-        self.blocked = groups[: len(ids), None] == groups[None, len(ids) :]
-        self.relevant = np.zeros((len(ids), len(pool)), dtype=bool)
+        self.question_groups, self.trace_groups = groups[: len(ids)], groups[len(ids) :]
         wanted = labels.relevant
-        self.relevant[np.searchsorted(ids, labels.problem[wanted]), np.searchsorted(labelled, labels.trace[wanted])] = (
-            True
-        )
-        self.relevant &= ~self.blocked
+        self.relevant = np.searchsorted(ids, labels.problem[wanted]), np.searchsorted(labelled, labels.trace[wanted])
 
     def measure(self) -> tuple[float, float]:
         """R@1 now, and the mean margin in similarity of the best relevant trace over the best other one."""
-        queries, traces = self.encoder.encode_problems(self.questions), self.encoder.encode_traces(self.traces)
-        found = np.where(self.blocked, -1, scores(Packed.of(queries), traces))
-        best = np.where(self.relevant, found, -1).max(axis=1)
-        other = np.where(self.relevant, -1, found).max(axis=1)
+        queries = Packed.of(self.encoder.encode_problems(self.questions))
+        best, other = np.full((2, len(queries)), -1, dtype=np.float32)
+        for at in range(0, len(self.traces), CHUNK):
+            found = scores(queries, self.encoder.encode_traces(self.traces[at : at + CHUNK]))
+            blocked = self.question_groups[:, None] == self.trace_groups[at : at + CHUNK]
+            relevant = np.zeros_like(blocked)
+            question, trace = self.relevant
+            here = (at <= trace) & (trace < at + CHUNK)
+            relevant[question[here], trace[here] - at] = True
+            best = np.maximum(best, np.where(relevant & ~blocked, found, -1).max(axis=1))
+            other = np.maximum(other, np.where(relevant | blocked, -1, found).max(axis=1))
         return float(np.mean(best > other)), float(np.mean(best - other))
 
     def __call__(self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> Any:
@@ -126,13 +132,22 @@ class Monitor(TrainerCallback):
             out.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Stop early. Counted from the log, which a resumed run has: the library's own callback forgets its count."""
+        """Stop early."""
+        if self.exhausted(state):
+            control.should_training_stop = True
+
+    def exhausted(self, state: Any) -> bool:
+        """Whether patience has run out. Counted from the log, which a resumed run has, as the library does not."""
         best, since = self.untuned, 0
         for value in (row["eval_rank"] for row in state.log_history if "eval_rank" in row):
             since = 0 if best is None or value - best > self.least_gain else since + 1
             best = value if best is None else max(best, value)
-        if self.patience and since >= self.patience:
-            control.should_training_stop = True
+        return 0 < self.patience <= since
+
+    def last_step(self, checkpoint: Path) -> int | None:
+        """The step of a checkpoint at which patience ran out; None where training goes on from it."""
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        return state.global_step if self.exhausted(state) else None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One more."""
