@@ -105,7 +105,7 @@ def test_what_is_tried_makes_the_solution_likeliest(tmp_path: Path, monkeypatch:
         for trace in pool:
             ids = render_prompt(tokenizer, problem.question, [trace], PromptConfig(template="plain", instruction=""))
             logps = model(torch.tensor([ids + text])).logits[0, len(ids) - 1 : -1].log_softmax(-1)
-            expected.append(float(logps.gather(1, torch.tensor(text)[:, None]).mean()))
+            expected.append(float(logps.gather(1, torch.tensor(text)[:, None]).detach().mean()))
         assert scored[problem.id]["means"] == pytest.approx(expected, abs=1e-4)
         order = sorted(range(len(pool)), key=lambda i: -expected[i])
         prompt = PromptConfig(template="plain", instruction="")
