@@ -57,10 +57,10 @@ def over_none(labels: list[Label]) -> tuple[np.ndarray, np.ndarray]:
     if labels[0].labeler == "likelihood":
         gain = np.array([float(row.rationale.split()[1].rstrip(",")) for row in labels])
         return gain, gain > best_split(gain[gain > 0])
-    counts = [tuple(map(int, re.findall(r"(\d+)/(\d+)", row.rationale)[i])) for row in labels for i in (0, 2)]
-    pairs = list(zip(counts[::2], counts[1::2], strict=True))
-    gain = np.array([right / n - base / n_base for (right, n), (base, n_base) in pairs])
-    return gain, np.array([probability_better(*own, *base) >= CONFIDENCE for own, base in pairs])
+    told = [[int(count) for count in re.findall(r"\d+(?=/)|(?<=/)\d+", row.rationale)] for row in labels]
+    counts = [(right, n, base, n_base) for right, n, _, _, base, n_base in told]
+    gain = np.array([right / n - base / n_base for right, n, base, n_base in counts])
+    return gain, np.array([probability_better(*of_pair) >= CONFIDENCE for of_pair in counts])
 
 
 def right_pairs(labels: list[Label], against: Path) -> np.ndarray:

@@ -11,8 +11,8 @@ At GPU scale it is recipes/house-rules.yaml with a pretrained model; `--until sw
 Writes OUTPUT/seed-N (a run folder each), OUTPUT/results.json, results.md and figures as SVG. Killed or out of time, it
 goes on where it stopped when started again: stages resume by themselves. Exit code 75 means "out of time, start again".
 Flags it does not know go to `rarft run`, such as `--ra-grpo.steps 3`; GSM8K gets `--inputs.NAME` and what begins with
-`--gsm8k.`. Left out: anything but orchestration; what is run
-stands in cpu.yaml and in the recipes, what is claimed in claims.py.
+`--gsm8k.`. Left out: anything but orchestration; what is run stands in cpu.yaml and in the recipes, what is claimed in
+claims.py.
 """
 
 from __future__ import annotations
@@ -44,20 +44,22 @@ def main() -> int:
     parser.add_argument("--until", default=None, metavar="STAGE", help="run no stage after this one")
     parser.add_argument("--output", type=Path, default=None, help="default: runs/paper-SCALE")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    options, unknown = parser.parse_known_args()
-    pairs = list(zip(unknown[::2], unknown[1::2], strict=True))
-    ours = [pair for pair in pairs if not pair[0].startswith("--gsm8k.")]
-    gsm8ks = [(f"--{name.removeprefix('--gsm8k.')}", value) for name, value in pairs if name.startswith("--gsm8k.")]
+    options, more = parser.parse_known_args()
     output = options.output or Path(f"runs/paper-{options.scale}")
     complete = True
     recipes = {"": HERE / "cpu.yaml" if options.scale == "cpu" else RECIPES / "house-rules.yaml"}
-    flags = {"": [*chain(*ours), *(["--until", options.until] if options.until else [])]}
+    until = ["--until", options.until] if options.until else []
+    flags = {"": more + until}
     if options.gsm8k:
+        pairs = list(zip(more[::2], more[1::2], strict=True))
+        ours = [pair for pair in pairs if not pair[0].startswith("--gsm8k.")]
+        flags[""] = [*chain(*ours), *until]
         recipes["gsm8k-"] = RECIPES / "gsm8k.yaml"
         files = {"problems": "train_problems", "traces": "train_traces", "test": "test_problems"}
         inputs = [(f"--inputs.{name}", str(options.gsm8k / f"{file}.jsonl")) for name, file in files.items()]
         inputs += [pair for pair in ours if pair[0].startswith("--inputs.")]
-        flags["gsm8k-"] = [*chain(*inputs, *gsm8ks)]
+        inputs += [(f"--{name.removeprefix('--gsm8k.')}", value) for name, value in pairs if (name, value) not in ours]
+        flags["gsm8k-"] = [*chain(*inputs)]
     if not options.tables_only:
         jobs = options.jobs or (2 if options.scale == "cpu" else 1)
         deadline = time.monotonic() + 60 * options.minutes if options.minutes else None
