@@ -147,6 +147,14 @@ def test_gradient_caching_replays_dropout() -> None:
     assert (loss - moved).item() / step == pytest.approx(model.layer.weight.grad.norm().item(), rel=0.05)
 
 
+def test_dropout_can_be_off() -> None:
+    features, labels, relations = batch(4, 6)
+    model = Bag().train()
+    for dropout in (False, True):
+        loss = losses.AnalogyLoss(model, relations, dropout=dropout)
+        assert (loss(features, labels) == loss(features, labels)) is not dropout
+
+
 def test_what_was_never_judged_is_no_negative() -> None:
     problems = [Problem(i, f"{i} q", "1", kind="algebra") for i in "ab"]
     traces = [Trace(i, f"{i} p", "s", kind=kind) for i, kind in [("x", "algebra"), ("y", "algebra"), ("z", "geo")]]

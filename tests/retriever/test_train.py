@@ -343,17 +343,13 @@ def test_near_duplicates_stay_on_one_side() -> None:
     assert len(split(problems, labels, 0.0, 100, 0)[1]) == 0
 
 
-def test_graded_problems_without_a_relevant_trace_are_trained_on_but_not_held_out() -> None:
+def test_problems_without_a_relevant_trace_are_left_out() -> None:
     words = ["apple", "bridge", "candle", "drum", "engine", "feather", "guitar", "hammer", "island", "jacket"]
     problems = [Problem(str(i), f"{word} {word}s and the {word} of {word}", "1") for i, word in enumerate(words)]
     of = np.repeat(np.arange(10), 2)
-    relevant = of < 4  # 0 to 3 have relevant traces; 9 has no two different scores
-    score = np.where(of == 9, 0.5, np.tile([0.1, 0.2], 10))
-    labels = Labels(of, np.tile([0, 1], 10), relevant, score, True)
-    train, held = split(problems, labels, 0.5, 100, 0, graded=True)
-    assert set(train) | set(held) == set(range(9)) and len(held) == 2 and set(held) <= set(range(4))
+    labels = Labels(of, np.tile([0, 1], 10), of < 4, np.tile([0.1, 0.2], 10), True)
     train, held = split(problems, labels, 0.5, 100, 0)
-    assert set(train) | set(held) == set(range(4))
+    assert set(train) | set(held) == set(range(4)) and len(held) == 2
 
 
 def test_draws_only_labelled_traces(toy: dict[str, str]) -> None:

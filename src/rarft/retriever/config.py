@@ -32,6 +32,8 @@ class TrainRetrieverConfig(Config):
     train: Literal["all", "linear"] = "all"
     """all: every weight. linear: only a linear map behind the encoder, which stays as it is; for few labels, with a
     learning rate of about 1e-3."""
+    dropout: bool = True
+    """Whether the base model's own dropout is on; BERT-like encoders have 0.1, ModernBERT's none."""
     loss: Literal["auto", "infonce", "kl"] = "auto"
     """infonce: relevant against not. kl: match the scores' distribution. auto: kl where scores are graded."""
     temperature: float = Field(0.05, ge=1e-4, le=1e4)

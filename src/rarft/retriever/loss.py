@@ -36,6 +36,7 @@ class AnalogyLoss(nn.Module):
         score_temperature: float = 1.0,
         mask_unjudged: bool = True,
         mini_batch_size: int = 0,
+        dropout: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
@@ -44,6 +45,7 @@ class AnalogyLoss(nn.Module):
         self.temperature, self.score_temperature = temperature, score_temperature
         self.mask_unjudged = mask_unjudged
         self.mini_batch_size = mini_batch_size
+        self.dropout = dropout
 
     def forward(self, sentence_features: Any, labels: Tensor) -> Tensor:
         """Loss of a batch.
@@ -87,8 +89,8 @@ class AnalogyLoss(nn.Module):
     def embed(self, features: dict[str, Tensor], task: str) -> tuple[Tensor, Tensor]:
         """One forward pass. A single vector counts as one token."""
         for module in self.model.children():
-            if not any(weight.requires_grad for weight in module.parameters()):
-                module.eval()  # frozen: no dropout
+            if not self.dropout or not any(weight.requires_grad for weight in module.parameters()):
+                module.eval()  # no dropout, as in what is frozen
         found = self.model(dict(features), task=task)
         if "sentence_embedding" in found:
             vectors = found["sentence_embedding"][:, None]

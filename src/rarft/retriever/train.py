@@ -32,8 +32,8 @@ from rarft.retriever.config import TrainRetrieverConfig
 from rarft.retriever.encoder import Encoder, fingerprint, load_encoder, quiet, trace_text, write_settings
 from rarft.retriever.labels import Labels, Relations, read_labels
 
-PROJECTED = 1000
-"""Traces whose token vectors give a new projection its principal components."""
+PROJECTED = 128
+"""At most so many traces' token vectors give a new projection its principal components."""
 
 
 def estimate(config: TrainRetrieverConfig, known: Known) -> Estimate:
@@ -59,7 +59,7 @@ def train_retriever(config: TrainRetrieverConfig, work: Work) -> None:
     problems, traces = load_problems(config.problems), load_traces(config.traces)
     labels = read_labels(config.labels, problems, traces)
     use_kl = config.loss == "kl" or (config.loss == "auto" and labels.graded)
-    train_ids, held_ids = split(problems, labels, config.held_out, config.max_held_out, config.seed, graded=use_kl)
+    train_ids, held_ids = split(problems, labels, config.held_out, config.max_held_out, config.seed)
     encoder = _load(config)
     before = encoder.settings.trained_on
     work.results |= {
@@ -96,28 +96,21 @@ def _load(config: TrainRetrieverConfig) -> Encoder:
 
 
 def split(
-    problems: Sequence[Problem], labels: Labels, share: float, at_most: int, seed: int, *, graded: bool = False
+    problems: Sequence[Problem], labels: Labels, share: float, at_most: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split the labelled problems: indices to train on, and to hold out.
+    """Split the labelled problems that have a relevant trace: indices to train on, and to hold out.
 
-    Those that have a relevant trace; with `graded` scores also those whose traces differ in score, to train on only.
+    Others are left out, also where scores are graded: their best trace is mostly the wrong one (docs/retriever.md).
     Whole groups of near-duplicates go to one side. The held-out share is at most `share`, and empty if no group fits.
     """
-    found, relevant = np.unique(labels.problem), np.unique(labels.problem[labels.relevant])
-    usable = relevant
-    if graded:
-        place = np.searchsorted(found, labels.problem)
-        low, high = np.full(len(found), np.inf), np.full(len(found), -np.inf)
-        np.minimum.at(low, place, labels.score)
-        np.maximum.at(high, place, labels.score)
-        usable = np.union1d(relevant, found[high > low])
+    usable = np.unique(labels.problem[labels.relevant])
     groups = np.array(near_duplicate_groups([problems[i].question for i in usable]))
-    wanted = min(at_most, int(share * len(relevant)))
+    wanted = min(at_most, int(share * len(usable)))
     held = np.zeros(len(usable), dtype=bool)
     count = 0
     for group in np.random.default_rng(seed).permutation(np.unique(groups)):
         members = groups == group
-        if count + members.sum() <= wanted and np.isin(usable[members], relevant).all():
+        if count + members.sum() <= wanted:
             held |= members
             count += int(members.sum())
     return usable[~held], usable[held]
@@ -220,7 +213,8 @@ def _fit(
         encoder.freeze()
     if config.train == "linear" or (config.dim and config.type == "multi-vector"):
         width = config.dim if config.type == "multi-vector" else 0
-        encoder.project(width or encoder.width, [traces[i] for i in np.unique(labels.trace)[:PROJECTED]])
+        labelled = np.unique(labels.trace)
+        encoder.project(width or encoder.width, [traces[i] for i in labelled[:: len(labelled) // PROJECTED + 1]])
     loss = AnalogyLoss(
         encoder.model,
         Relations(labels, problems, traces),
@@ -229,6 +223,7 @@ def _fit(
         score_temperature=config.score_temperature,
         mask_unjudged=config.mask_unjudged,
         mini_batch_size=config.mini_batch_size,
+        dropout=config.dropout,
     )
     collator = Collator(encoder, problems, traces)
     encoder.model.model_card_data.widget = [{}]  # none are looked for where some are; no card is written
