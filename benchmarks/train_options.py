@@ -5,7 +5,7 @@
 without. The demonstrations stand for a retriever that is right at each rank with probability 0.7: a trace of the
 problem's structure, else any trace.
 
-    rarft run recipes/quickstart.yaml --until warmup --testbed.garbled-same 0.6
+    rarft run recipes/quickstart.yaml --until warmup --testbed.garbled-same 0.6 --warmup.steps 800
     python benchmarks/train_options.py --quickstart runs/quickstart --output runs/train-options
 
 Left out: other algorithms, several seeds; one run differs from the next by a few points.
