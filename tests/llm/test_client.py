@@ -509,12 +509,14 @@ def test_an_interrupt_in_a_notebook_ends_the_asking(tmp_path: Path) -> None:
         ask(server_config(url, timeout=600), tmp_path, 60)
 
     before = set(threading.enumerate())
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     loop = asyncio.new_event_loop()
     with FaultServer(fault=fault, answer=echo) as server:
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(cell(server.url))
         assert len(set(threading.enumerate()) - before) == 1  # the server's own
     loop.close()
+    signal.signal(signal.SIGINT, handler)
     kept = n_kept()
     assert 12 <= kept <= 20
     with FaultServer(answer=echo) as server:
