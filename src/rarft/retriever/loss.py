@@ -89,8 +89,9 @@ class AnalogyLoss(nn.Module):
     def embed(self, features: dict[str, Tensor], task: str) -> tuple[Tensor, Tensor]:
         """One forward pass. A single vector counts as one token."""
         for module in self.model.children():
-            if not self.dropout or not any(weight.requires_grad for weight in module.parameters()):
-                module.eval()  # no dropout, as in what is frozen
+            learns = [weight.requires_grad for weight in module.parameters()]
+            if not self.dropout or (learns and not any(learns)):  # a module without weights is not frozen
+                module.eval()
         found = self.model(dict(features), task=task)
         if "sentence_embedding" in found:
             vectors = found["sentence_embedding"][:, None]
