@@ -110,6 +110,9 @@ def test_each_option_takes_or_gives_what_it_should(tmp_path: Path) -> None:
     assert parts(gradient_checkpointing=True)["activations"] < usual["activations"] * 0.7
     assert parts(micro_batch=16)["activations"] < usual["activations"]
     assert "optimiser" not in parts(trl={"optim": "sgd"})
+    ends = {id(end.weight): end.weight for end in (made.get_input_embeddings(), made.get_output_embeddings())}
+    apart = sum(weight.numel() for weight in ends.values())
+    assert parts(optimizer="muon")["optimiser"] == usual["weights"] + 4 * apart
     gpu = Device(True, 10 * GIB)
     job = config(vllm="colocate", trl={"vllm_gpu_memory_utilization": 0.5})
     assert plan(job, shape, gpu).parts["vLLM"] == 5 * GIB

@@ -169,7 +169,7 @@ def part(scratch: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["grpo", pytest.param("sft", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_with_the_same_curve(algorithm: str, tmp_path: Path) -> None:
-    options = {"reward": "tests.policy.rewards:Capitals"} if algorithm == "grpo" else {}
+    options = {"reward": "tests.policy.rewards:Capitals"} if algorithm == "grpo" else {"optimizer": "muon"}
     job = config(tmp_path, algorithm=algorithm, steps=40, save_every=3, **options)  # 13 passes over the problems
     whole = train(job, tmp_path / "whole")
     process = start(job, tmp_path / "killed")

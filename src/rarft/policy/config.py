@@ -81,8 +81,10 @@ class TrainConfig(RewardConfig):
     """Optimiser steps; by default as many as `epochs` takes."""
     epochs: float = Field(1.0, gt=0, le=1e6)
     """Passes over the problems, where `steps` is not given."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """adamw, or muon for matrices and AdamW for other weights, which needs fewer steps from random weights."""
     learning_rate: float = Field(1e-6, ge=0)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls after warm-up."""
     warmup_steps: int = Field(0, ge=0)
@@ -207,6 +209,8 @@ def check(config: TrainConfig) -> None:
         shlex.split(config.launch)
     except ValueError as error:
         raise InputError(f"launch is {config.launch!r}: {error}; quote it as in a shell") from None
+    if config.optimizer == "muon" and config.trl.get("optim"):
+        raise InputError(f"optimizer is muon and trl.optim {config.trl['optim']}; give one of them")
     if config.report_to != "none":
         check_installed(config.report_to, "report-to")
     if config.trl:

@@ -260,6 +260,9 @@ def _states(config: TrainConfig, shape: Shape, device: Device) -> dict[str, int]
     trained = adapters * 4 if adapters else shape.parameters * weight
     optim = str(config.trl.get("optim", "adamw"))
     per_number = 0.0 if optim == "sgd" else 0.5 if "8bit" in optim else 2.0
+    if config.optimizer == "muon":  # a momentum, and of embedding and head AdamW's two
+        apart = 0 if adapters else _embeddings(shape) / shape.parameters
+        per_number = 1.0 + apart
     reference = config.beta > 0 and not adapters and config.algorithm != "sft"
     parts = {
         "weights": shape.parameters * weight + adapters * 4,

@@ -57,18 +57,23 @@ def scores(
     >>> scores([query], [near, far]).tolist()
     [[0.5, 0.0]]
     """
+    import torch
+
     queries = queries if isinstance(queries, Packed) else Packed.of(queries)
     traces = traces if isinstance(traces, Packed) else Packed.of(traces)
     out = np.empty((len(queries), len(traces)), dtype=np.float32)
     step = max(1, budget // max(1, len(traces.vectors)))
+    rows = min(len(queries.vectors), max(step, int(queries.lengths.max(initial=0))))
+    room = traces.vectors.new_empty(rows, len(traces.vectors))  # for all blocks: the kernel is slow to hand out more
     at = 0
     while at < len(queries):
         end = int(np.searchsorted(queries.starts, queries.starts[at] + step, side="right"))
         end = min(len(queries), max(end - 1, at + 1))
         first = queries.starts[at]
         block = queries.vectors[first : queries.starts[end - 1] + queries.lengths[end - 1]]
-        pairs = (block.to(traces.vectors.dtype) @ traces.vectors.T).float().numpy()  # (query vectors, trace vectors)
-        best = np.maximum.reduceat(pairs, traces.starts, axis=1)
+        pairs = room[: len(block)]  # (query vectors, trace vectors)
+        torch.mm(block.to(pairs.dtype), traces.vectors.T, out=pairs)
+        best = np.maximum.reduceat(pairs.float().numpy(), traces.starts, axis=1)
         sums = np.add.reduceat(best, queries.starts[at:end] - first, axis=0)
         out[at:end] = sums / queries.lengths[at:end, None]
         at = end

@@ -22,6 +22,7 @@ from rarft.policy.config import TrainConfig, mixed_precision, tokens_at_once
 from rarft.policy.job import Job, first_process, load_job
 from rarft.policy.trl import rl, sft
 from rarft.policy.trl.monitor import Monitor, rollouts_files
+from rarft.policy.trl.muon import Muon
 
 ROWS_UNCUT = 16
 """Sequences of a micro-batch that cannot be cut by its tokens, where nobody says how many."""
@@ -43,6 +44,8 @@ def train_policy(config: TrainConfig, work: Work) -> None:
     monitor = Monitor(job, work.path, work.scratch)
     trainer = make_trainer(job, arguments(job, work.scratch / "checkpoints"), monitor)
     monitor.watch(trainer)
+    if config.optimizer == "muon":
+        trainer.optimizer = muon(trainer)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
@@ -146,6 +149,24 @@ def fitting_batch(rows: int, most: int, group: int) -> int:
     """The largest divisor of `rows` up to `most`; of those that hold whole groups, where there is one."""
     divisors = [n for n in range(1, min(rows, most) + 1) if rows % n == 0]
     return max([n for n in divisors if n % group == 0] or divisors)
+
+
+def muon(trainer: Any) -> Muon:
+    """Muon with the options that TRL would give AdamW.
+
+    Raises:
+        InputError: sharded weights.
+    """
+    args = trainer.args
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise InputError("optimizer muon needs whole matrices, which FSDP and DeepSpeed part; leave it at adamw")
+    return Muon(
+        trainer.model,
+        lr=args.learning_rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+        eps=args.adam_epsilon,
+        weight_decay=args.weight_decay,
+    )
 
 
 # The result
