@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -363,6 +364,23 @@ def test_draws_only_labelled_traces(toy: dict[str, str]) -> None:
         assert good == [True] * 2 + [False] * 3
     drawn = [row["traces"][0] for row in rows if row["problem"] == 0]
     assert len(rows) == 60 and len(drawn) == 2
+
+
+def test_problems_judged_with_the_same_traces_follow_each_other(toy: dict[str, str]) -> None:
+    """Twelve problems, of which each third was judged with six traces of its own; then all are linked by one pair."""
+    problem, at = np.repeat(np.arange(12), 6), np.tile(np.arange(6), 12)
+    trace = problem % 3 * 6 + at
+    labels = Labels(problem, trace, at == 0, 1.0 - at, False)
+
+    def order(labels: Labels) -> list[list[int]]:
+        rows = draw(labels, np.arange(12), config(toy, epochs=4), use_kl=False)
+        return [[row["problem"] for row in rows[start : start + 12]] for start in range(0, 48, 12)]
+
+    epochs = order(labels)
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs) and len(set(map(tuple, epochs))) == 4
+    assert all(len({i % 3 for i in epoch[at : at + 4]}) == 1 for epoch in epochs for at in (0, 4, 8))
+    linked = replace(labels, trace=np.where(at == 5, 17, trace))
+    assert any(len({i % 3 for i in epoch[:4]}) > 1 for epoch in order(linked))
 
 
 def test_unit_scores() -> None:

@@ -119,7 +119,9 @@ def split(
 def draw(labels: Labels, train_ids: np.ndarray, config: TrainRetrieverConfig, use_kl: bool) -> list[dict[str, Any]]:
     """The rows of all epochs in order: `{"problem": index, "traces": [index, ...]}`.
 
-    InfoNCE draws `positives` relevant and `negatives` non-relevant traces; KL the best-scored one and others at random.
+    Problems that were judged with the same traces follow each other, so that a batch holds fewer traces and more pairs
+    that were judged. InfoNCE draws `positives` relevant and `negatives` non-relevant traces; KL the best-scored one and
+    others at random.
     """
     rng = np.random.default_rng(config.seed)
     part = labels.of(train_ids)
@@ -128,9 +130,12 @@ def draw(labels: Labels, train_ids: np.ndarray, config: TrainRetrieverConfig, us
         np.searchsorted(part.problem[order], train_ids, side="left"),
         np.searchsorted(part.problem[order], train_ids, side="right"),
     )
+    together = companies(part.problem, part.trace, train_ids)
     rows = []
     for _ in range(config.epochs):
-        for at in rng.permutation(len(train_ids)):
+        shuffled = rng.permutation(len(train_ids))
+        turn = rng.permutation(together.max() + 1)[together[shuffled]]
+        for at in shuffled[np.argsort(turn, kind="stable")]:
             mine = order[bounds[0][at] : bounds[1][at]]
             if use_kl:
                 best = mine[np.argmax(part.score[mine])]
@@ -145,6 +150,21 @@ def draw(labels: Labels, train_ids: np.ndarray, config: TrainRetrieverConfig, us
                 ]
             rows.append({"problem": int(train_ids[at]), "traces": [int(part.trace[i]) for i in chosen]})
     return rows
+
+
+def companies(problem: np.ndarray, trace: np.ndarray, train_ids: np.ndarray) -> np.ndarray:
+    """For each of `train_ids` the number of its company: those it is linked with by traces that both were judged with.
+
+    Args:
+        problem, trace: (pairs,) indices of the pairs judged.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    size = len(train_ids) + int(trace.max()) + 1
+    links = np.searchsorted(train_ids, problem), len(train_ids) + trace
+    graph = coo_array((np.ones(len(trace), dtype=bool), links), shape=(size, size))
+    return np.unique(connected_components(graph, directed=False)[1][: len(train_ids)], return_inverse=True)[1]
 
 
 class Collator:
