@@ -1,9 +1,9 @@
 """Are labels measured benefit? Labels the same pairs in several ways and compares them with `rarft audit`.
 
-    # the testbed, whose true structures are known: oracle, likelihood and pass-rate of the quickstart's warmed-up
-    # policy, and a judge for the first problems
-    rarft run recipes/quickstart.yaml --until warmup --testbed.garbled-same 0.6 --warmup.steps 800
-    python benchmarks/label_audit.py testbed --quickstart runs/quickstart --judge-model M --output runs/audit-testbed
+    # the testbed, whose true structures are known: oracle, likelihood and pass-rate of a warmed-up policy,
+    # and a judge for the first problems
+    rarft run tests/effect.yaml --until warmup
+    python benchmarks/label_audit.py testbed --quickstart runs/effect --judge-model M --output runs/audit-testbed
     # real problems: likelihood and pass-rate, and a judge where one is named
     python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --output runs/audit-gsm8k
     python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --reward code \

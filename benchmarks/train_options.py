@@ -1,12 +1,12 @@
 """What the training options beyond the paper do, on the testbed: dropping the demonstration, drawing among the top k.
 
-100 steps of GRPO from the warmed-up policy of a quickstart run: without retrieval, as in the paper, with
+100 steps of GRPO from a warmed-up policy: without retrieval, as in the paper, with
 `drop_demonstration`, with `draw_top`. Each policy is evaluated on unseen surfaces with the demonstration and
 without. The demonstrations stand for a retriever that is right at each rank with probability 0.7: a trace of the
 problem's structure, else any trace.
 
-    rarft run recipes/quickstart.yaml --until warmup --testbed.garbled-same 0.6 --warmup.steps 800
-    python benchmarks/train_options.py --quickstart runs/quickstart --output runs/train-options
+    rarft run tests/effect.yaml --until warmup
+    python benchmarks/train_options.py --quickstart runs/effect --output runs/train-options
 
 Left out: other algorithms, several seeds; one run differs from the next by a few points.
 """
