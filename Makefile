@@ -1,4 +1,4 @@
-# make demo: the method's effect on generated problems, in 13 minutes on two slow cores.
+# make demo: the method's effect on generated problems, in ten minutes on two slow cores.
 # make test: lint, types, tests. Both make a virtual environment of their own in .venv first.
 # make test-vllm: what needs vLLM, with its CPU build, in .venv-vllm.
 PYTHON ?= python3
