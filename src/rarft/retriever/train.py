@@ -157,6 +157,7 @@ def companies(problem: np.ndarray, trace: np.ndarray, train_ids: np.ndarray) -> 
 
     Args:
         problem, trace: (pairs,) indices of the pairs judged.
+        train_ids: indices of these problems, ascending.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
