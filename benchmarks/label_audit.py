@@ -3,7 +3,7 @@
     # the testbed, whose true structures are known: oracle, likelihood and pass-rate of a warmed-up policy,
     # and a judge for the first problems
     rarft run tests/effect.yaml --until warmup
-    python benchmarks/label_audit.py testbed --quickstart runs/effect --judge-model M --output runs/audit-testbed
+    python benchmarks/label_audit.py testbed --judge-model M --output runs/audit-testbed
     # real problems: likelihood and pass-rate, and a judge where one is named
     python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --output runs/audit-gsm8k
     python benchmarks/label_audit.py problems --problems P.jsonl --traces T.jsonl --model M --reward code \
@@ -37,7 +37,7 @@ from rarft.relevance.label import LabelConfig, label
 
 
 def on_testbed(options: argparse.Namespace) -> None:
-    """Oracle, likelihood and pass-rate on the testbed of a quickstart run, with its warmed-up policy."""
+    """Oracle, likelihood and pass-rate on the testbed of a run, with its warmed-up policy."""
     out: Path = options.output
     out.mkdir(parents=True, exist_ok=True)
     bed, policy = options.quickstart / "testbed", options.quickstart / "warmup"
@@ -154,7 +154,7 @@ def main() -> None:
     bed = parsers.add_parser("testbed")
     bed.set_defaults(run=on_testbed, n_problems=60, per_problem=24, samples=16)
     bed.add_argument("--judge-problems", type=int, default=12, help="how many of the problems the judge gets")
-    bed.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"), help="run of recipes/quickstart.yaml")
+    bed.add_argument("--quickstart", type=Path, default=Path("runs/effect"), help="run of tests/effect.yaml")
     real = parsers.add_parser("problems")
     real.set_defaults(run=on_problems, n_problems=16, per_problem=4, samples=6)
     for name in ("problems", "traces", "model"):

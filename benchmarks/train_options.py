@@ -6,7 +6,7 @@ without. The demonstrations stand for a retriever that is right at each rank wit
 problem's structure, else any trace.
 
     rarft run tests/effect.yaml --until warmup
-    python benchmarks/train_options.py --quickstart runs/effect --output runs/train-options
+    python benchmarks/train_options.py --output runs/train-options
 
 Left out: other algorithms, several seeds; one run differs from the next by a few points.
 """
@@ -52,7 +52,7 @@ def draw_analogies(problems: Path, corpus: Path, file: Path, right: float = 0.7,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quickstart", type=Path, default=Path("runs/quickstart"))
+    parser.add_argument("--quickstart", type=Path, default=Path("runs/effect"), help="run of tests/effect.yaml")
     parser.add_argument("--output", type=Path, default=Path("runs/train-options"))
     args = parser.parse_args()
     out: Path = args.output

@@ -53,10 +53,11 @@ class Muon(torch.optim.AdamW):
         """
         ends = [model.get_input_embeddings(), model.get_output_embeddings()]
         apart = {id(weight) for end in ends if end is not None for weight in end.parameters()}
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        matrices = [weight for weight in trained if weight.ndim == 2 and id(weight) not in apart]
-        chosen = {id(weight) for weight in matrices}
-        others = [weight for weight in trained if id(weight) not in chosen]
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for weight in model.parameters():
+            if weight.requires_grad:
+                (matrices if weight.ndim == 2 and id(weight) not in apart else others).append(weight)
         super().__init__([{"params": matrices}, {"params": others}], lr=lr, **options)
 
     @torch.no_grad()
